@@ -1,0 +1,1 @@
+"""The command line: argv in, one library call, exit code out."""

@@ -1,0 +1,1 @@
+"""Hydra groups and the composition of a run from them."""

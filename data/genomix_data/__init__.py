@@ -1,0 +1,1 @@
+"""Letters, files and coordinates: alphabets, tokenizers, genomes, intervals, variants, tables and windows."""

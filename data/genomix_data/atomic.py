@@ -1,0 +1,77 @@
+"""Outputs appear under their final name whole, or not at all.
+
+A file or folder is written beside its destination under a temporary name and renamed when the block ends without an
+error; an interrupted or failed run removes what it had written.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from genomix_data.errors import InputFileError
+
+
+def _parent_of(path: Path) -> Path:
+    parent = path.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputFileError(
+            f"cannot create the folder {str(parent)!r} for the output: {error.strerror}. Choose another output path."
+        ) from error
+    if not os.access(parent, os.W_OK):
+        raise InputFileError(f"the output folder {str(parent)!r} is not writable. Choose another output path.")
+    return parent
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; it takes the final name when the block succeeds.
+
+    The temporary name keeps the suffixes of ``path``, because writers choose formats by them.
+
+    Raises:
+        InputFileError: if ``path`` is a folder, or its parent cannot be created or written.
+    """
+    final = Path(path)
+    if final.is_dir():
+        raise InputFileError(f"{str(final)!r} is a folder; give the name of the file to write.")
+    parent = _parent_of(final)
+    with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=parent) as scratch:
+        temporary = Path(scratch) / final.name
+        yield temporary
+        mode = 0o666 & ~_umask()
+        temporary.chmod(mode)
+        temporary.replace(final)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it replaces ``path`` when the block succeeds.
+
+    Raises:
+        InputFileError: if ``path`` is a file, or its parent cannot be created or written.
+    """
+    final = Path(path)
+    if final.exists() and not final.is_dir():
+        raise InputFileError(f"{str(final)!r} is a file; give the name of the folder to write.")
+    parent = _parent_of(final)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=parent))
+    try:
+        fresh = scratch / "new"
+        fresh.mkdir()
+        yield fresh
+        if final.exists():
+            final.rename(scratch / "old")
+        fresh.rename(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
