@@ -153,7 +153,9 @@ def _why_no_cuda() -> Check:
         why, remedy = "no NVIDIA driver found", "install the driver; genomix itself needs no CUDA toolkit"
     else:
         why = "the driver is there, but torch sees no device"
-        remedy = f"torch was built for CUDA {torch.version.cuda}: update the driver, or check CUDA_VISIBLE_DEVICES"
+        remedy = (
+            f"torch was built for CUDA {torch.version.cuda}: update the driver, or check CUDA_VISIBLE_DEVICES"
+        )
     return Check(group="devices", name="cuda", status="absent", found=why, remedy=remedy)
 
 

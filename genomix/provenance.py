@@ -50,7 +50,7 @@ def package_versions(names: Sequence[str]) -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """Return the git commit of the clone that genomix runs from (``-dirty`` if changed); None for an installed wheel."""
+    """Return the git commit of the clone that genomix runs from (``-dirty`` if changed); None when installed."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

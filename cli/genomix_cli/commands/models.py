@@ -37,8 +37,9 @@ def command(
         out.print(details)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column, justify in (("model", "left"), ("parameters", "right"), ("context", "right")):
-        table.add_column(column, justify=justify, no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("parameters", justify="right")
+    table.add_column("context", justify="right")
     table.add_column("layers", justify="right")
     table.add_column("d_model", justify="right")
     table.add_column("published weights", no_wrap=True)

@@ -1,0 +1,170 @@
+"""The drawings of a report, as SVG text: training curves, confusion matrices, ROC curves, score distributions."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+
+INK, SOFT, GRID = "#1c2430", "#5b6675", "#e2e6ec"
+COLOURS = ("#0b6e75", "#c8553d", "#7a6fac", "#b8860b", "#4c78a8")
+"""Told apart by the most common colour blindness, and in grey."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "svg.hashsalt": "genomix",
+}
+
+
+@contextmanager
+def _drawing(width: float = 5.0, height: float = 3.6) -> Iterator[tuple[Axes, list[str]]]:
+    """Yield axes to draw on and a list that receives the SVG text. Uses no global pyplot state."""
+    out: list[str] = []
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # its stub lists every key of rcParams
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(canvas)
+        yield canvas.add_subplot(), out
+        buffer = io.StringIO()
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        out.append(buffer.getvalue())
+
+
+def training_curve(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str,
+    smooth: int = 0,
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> str:
+    """Return a curve of ``y`` over ``x``.
+
+    Args:
+        x: Steps, tokens or epochs.
+        y: Loss or bits per base.
+        x_label: What ``x`` is, with its unit.
+        y_label: What ``y`` is, with its unit.
+        smooth: Draw the running mean over this many points in front of the raw curve; 0 for the raw curve alone.
+        points: Further series (validation, say), by name.
+        levels: Horizontal lines to compare with (a baseline, say), by name.
+    """
+    with _drawing(6.4) as (axes, out):
+        if smooth > 1 and len(y) >= 2 * smooth:
+            axes.plot(x, y, color=COLOURS[0], alpha=0.22, linewidth=1)
+            kernel = np.ones(smooth) / smooth
+            axes.plot(
+                np.asarray(x)[smooth - 1 :],
+                np.convolve(y, kernel, mode="valid"),
+                color=COLOURS[0],
+                linewidth=1.8,
+                label=f"training (mean of {smooth})",
+            )
+        else:
+            axes.plot(x, y, color=COLOURS[0], linewidth=1.8, label="training")
+        for index, (name, (px, py)) in enumerate((points or {}).items()):
+            axes.plot(
+                px, py, color=COLOURS[1 + index % 4], marker="o", markersize=4, linewidth=1.2, label=name
+            )
+        for index, (name, level) in enumerate((levels or {}).items()):
+            style = ("--", ":", "-.")[index % 3]
+            axes.axhline(level, color=SOFT, linestyle=style, linewidth=1.2, label=name)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.legend(fontsize=9)
+    return out[0]
+
+
+def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """Return a confusion matrix: counts in the cells, shade by share of the true class.
+
+    Args:
+        counts: ``(C, C)``; rows are the true class, columns the predicted one.
+        class_names: The C names.
+    """
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(3.4, 0.8 * len(class_names) + 1.8)
+    with _drawing(side + 0.4, side) as (axes, out):
+        axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        for row in range(len(class_names)):
+            for column in range(len(class_names)):
+                axes.text(
+                    column,
+                    row,
+                    f"{counts[row, column]:,}\n{share[row, column]:.0%}",
+                    ha="center",
+                    va="center",
+                    color="white" if share[row, column] > 0.6 else INK,
+                )
+        ticks = range(len(class_names))
+        axes.set_xticks(ticks, class_names)
+        axes.set_yticks(ticks, class_names)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.spines[:].set_visible(False)
+    return out[0]
+
+
+def roc_curves(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
+    """Return ROC curves, each given by name as (false positive rate, true positive rate)."""
+    with _drawing(4.2, 3.9) as (axes, out):
+        axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
+        for index, (name, (fpr, tpr)) in enumerate(curves.items()):
+            axes.plot(fpr, tpr, color=COLOURS[index % len(COLOURS)], linewidth=1.8, label=name)
+        axes.set(
+            xlabel="false positive rate",
+            ylabel="true positive rate",
+            xlim=(-0.01, 1.01),
+            ylim=(-0.01, 1.01),
+            aspect="equal",
+        )
+        axes.legend(fontsize=9, loc="lower right")
+    return out[0]
+
+
+def score_distributions(groups: Mapping[str, NDArray[np.float64]], *, x_label: str) -> str:
+    """Return the densities of a score in several groups as outlined histograms on the same bins.
+
+    The x axis spans the 0.5th to 99.5th percentile of all scores; what lies outside is counted in the end bins.
+    """
+    everything = np.concatenate(list(groups.values()))
+    low, high = np.percentile(everything, [0.5, 99.5])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    bins = np.linspace(low, high, 41)
+    with _drawing(6.0) as (axes, out):
+        for index, (name, scores) in enumerate(groups.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            inside = np.clip(scores, low, high)
+            axes.hist(inside, bins=list(bins), density=True, histtype="stepfilled", color=colour, alpha=0.12)
+            axes.hist(
+                inside,
+                bins=list(bins),
+                density=True,
+                histtype="step",
+                color=colour,
+                linewidth=1.6,
+                label=f"{name} (n = {len(scores):,})",
+            )
+        axes.set(xlabel=x_label, ylabel="density")
+        axes.legend(fontsize=9)
+    return out[0]

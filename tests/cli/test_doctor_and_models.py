@@ -1,0 +1,47 @@
+"""``genomix doctor`` and ``genomix models`` say what is there."""
+
+import json
+
+import pytest
+
+from genomix.models.registry import MODELS
+from tests.conftest import RunGenomix
+
+
+def test_doctor_names_devices_kernels_and_what_is_absent(run_genomix: RunGenomix) -> None:
+    result = run_genomix("doctor", "--json")
+    assert result.returncode == 0, result.stderr
+    checks = json.loads(result.stdout)
+    groups = {check["group"] for check in checks}
+    assert groups == {"machine", "packages", "devices", "kernels", "extras"}
+    assert all(check["found"] for check in checks)
+    for check in checks:
+        if check["group"] in {"devices", "extras"} and check["status"] != "ok":
+            assert check["remedy"], check
+
+
+def test_doctor_on_a_screen(run_genomix: RunGenomix) -> None:
+    result = run_genomix("doctor")
+    assert result.returncode == 0
+    assert "fftconv/reference" in result.stdout
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_models_lists_every_size(run_genomix: RunGenomix, name: str) -> None:
+    if name == sorted(MODELS)[0]:
+        assert all(row in run_genomix("models").stdout for row in MODELS)
+    row = MODELS[name].to_dict()
+    assert row["name"] == name
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_one_model_in_full(run_genomix: RunGenomix) -> None:
+    result = run_genomix("models", "hyenadna/large-1m")
+    assert "1000002" in result.stdout.replace(",", "")
+
+
+def test_a_misspelt_model_is_bad_input(run_genomix: RunGenomix) -> None:
+    result = run_genomix("models", "hyenadna/tiny-1kk")
+    assert result.returncode == 3
+    assert "hyenadna/tiny-1k" in result.stderr
+    assert "Traceback" not in result.stderr
