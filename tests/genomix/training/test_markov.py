@@ -1,0 +1,85 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from genomix.training import markov
+from genomix.training.markov import OTHER, MarkovModel, base_codes, complement_codes
+
+LETTERS = "ACGT"
+
+
+def brute_force(training, text, position, order, alpha):
+    """P of one base by counting strings; shorter contexts as the prior of longer ones."""
+    probability = 0.25
+    for k in range(order + 1):
+        word = text[position - k : position + 1] if position >= k else ""
+        if len(word) != k + 1 or set(word) - set(LETTERS):
+            break
+        words = Counter(s[i : i + k + 1] for s in training for i in range(len(s) - k))
+        context = sum(words[word[:-1] + letter] for letter in LETTERS)
+        probability = (words[word] + alpha * probability) / (context + alpha)
+    return probability
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_probabilities_are_those_of_counting_by_hand(both_strands):
+    training = ["ACGTTACGNACGTACCA", "GATTACA"]
+    held_out = "TACGNAGATTAC"
+    model = MarkovModel(3, alpha=1.5, both_strands=both_strands)
+    model.fit([base_codes(s.encode()) for s in training])
+    flip = str.maketrans("ACGTN", "TGCAN")
+    strands = training + [s[::-1].translate(flip) for s in training] if both_strands else training
+    found = model.log2_probabilities(base_codes(held_out.encode()))
+    for order in range(4):
+        for i, letter in enumerate(held_out):
+            if letter == "N":
+                assert np.isnan(found[order, i])
+            else:
+                assert found[order, i] == pytest.approx(np.log2(brute_force(strands, held_out, i, order, 1.5)))
+
+
+def test_probabilities_of_the_four_bases_sum_to_one():
+    rng = np.random.default_rng(0)
+    model = MarkovModel(5).fit([rng.integers(0, 4, 3000).astype(np.uint8)])
+    context = rng.integers(0, 4, 9).astype(np.uint8)
+    last = [model.log2_probabilities(np.append(context, b).astype(np.uint8))[:, -1] for b in range(4)]
+    np.testing.assert_allclose(np.exp2(last).sum(axis=0), 1.0)
+
+
+def test_rare_words_are_counted_the_same_in_the_sparse_table(monkeypatch):
+    rng = np.random.default_rng(1)
+    training, held_out = (rng.integers(0, 5, n).astype(np.uint8) for n in (2000, 500))
+    dense = MarkovModel(6).fit([training]).bits_per_base([held_out])
+    monkeypatch.setattr(markov, "DENSE_LIMIT", 4)
+    sparse = MarkovModel(6).fit([training]).bits_per_base([held_out])
+    np.testing.assert_array_equal(dense, sparse)
+
+
+def test_a_repeat_is_learnt_from_order_two_on():
+    repeat = base_codes(b"AAC" * 500)
+    bits = MarkovModel(4).fit([repeat]).bits_per_base([repeat])
+    assert bits[0] == pytest.approx(-(2 / 3 * np.log2(2 / 3) + 1 / 3 * np.log2(1 / 3)), abs=0.01)
+    assert bits[1] == pytest.approx(2 / 3, abs=0.02)
+    assert bits[2] < 0.05
+
+
+def test_scored_bases_can_be_chosen_and_n_never_counts():
+    model = MarkovModel(1).fit([base_codes(b"ACGTACGGT")])
+    held_out = base_codes(b"ANCG")
+    mask = np.array([False, True, True, True])
+    expected = -model.log2_probabilities(held_out)[:, [2, 3]].mean(axis=1)
+    np.testing.assert_allclose(model.bits_per_base([held_out], [mask]), expected)
+    with pytest.raises(ValueError, match="no base to score"):
+        model.bits_per_base([base_codes(b"NN")])
+
+
+def test_codes_know_case_and_the_other_strand():
+    codes = base_codes(b"acgtRN")
+    assert codes.tolist() == [0, 1, 2, 3, OTHER, OTHER]
+    assert complement_codes(codes).tolist() == [OTHER, OTHER, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((25,), "between 0 and 24"), ((2, 0.0), "positive strength")])
+def test_impossible_settings_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MarkovModel(*arguments)
