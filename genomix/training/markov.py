@@ -92,7 +92,9 @@ class MarkovModel:
                 strands.append(complement_codes(codes))
         self._words, self._contexts = [], []
         for k in range(self.order + 1):
-            words = np.concatenate([_whole_words(codes, k + 1) for codes in strands] or [np.empty(0, np.int64)])
+            words = np.concatenate(
+                [_whole_words(codes, k + 1) for codes in strands] or [np.empty(0, np.int64)]
+            )
             self._words.append(_Counts.of(words, k + 1))
             self._contexts.append(_Counts.of(words // 4, k))
         return self

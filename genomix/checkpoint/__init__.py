@@ -1,0 +1,1 @@
+"""Checkpoints: our own folder format."""

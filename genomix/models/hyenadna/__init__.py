@@ -1,0 +1,1 @@
+"""HyenaDNA: config, model, and the layouts of its published checkpoints."""

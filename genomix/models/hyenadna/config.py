@@ -1,0 +1,158 @@
+"""What describes a HyenaDNA model: everything that changes its numbers, and nothing that only changes its speed."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from genomix_data.errors import ConfigError
+
+ChannelLayout = Literal["repo", "standalone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyenaDNAConfig:
+    """Sizes and constants of a HyenaDNA model; the defaults are those of the published weights.
+
+    Attributes:
+        d_model: Width of the residual stream.
+        n_layers: Blocks, each one Hyena operator and one MLP.
+        d_inner: Hidden width of the MLP; published models have ``4 * d_model``.
+        l_max: Longest input in tokens. It also sets the time scale of the filters, so it is part of the weights.
+        vocab_size: Letters and special tokens; the embedding has `padded_vocab_size` rows.
+        pad_vocab_size_multiple: The embedding's rows are rounded up to a multiple of this.
+        order: Order of the Hyena operator: ``order - 1`` long convolutions.
+        emb_dim: Positional features of a filter; odd, at least 3.
+        filter_order: Hidden width of the filter's MLP.
+        n_inner_mlps: Hidden layers of the filter's MLP after the first.
+        w: Initial frequency of the filter's sine activations.
+        short_filter_order: Taps of the short causal filter.
+        shift: Added to the filters' exponential window. 0.05 for the published weights, as all published inference
+            code has it; 0.0 in the official pretraining code. No checkpoint stores it.
+        modulate: Multiply the filters by the exponential window.
+        normalized: Divide the filters by their L1 norm over channels.
+        fast_decay_pct, slow_decay_pct: Part of ``l_max`` in which the fastest and slowest channel's window decays
+            to ``decay_target``.
+        decay_target: See above.
+        linear_mixer: The filter is a linear map of the positional features.
+        lr_pos_emb: Learning rate of the positional features; 0.0 makes them constants, which no checkpoint holds.
+        embed_dropout: Dropout after the embedding.
+        resid_dropout: Dropout after every operator and MLP.
+        layer_norm_eps: Of every layer norm.
+        tie_embeddings: Logits are taken with the embedding matrix; False gives a matrix of their own.
+        residual_in_fp32: Keep the residual stream in at least fp32.
+        rescale_init: Divide the initial deviation of weights that write to the residual stream by
+            ``sqrt(2 * n_layers)``.
+        initializer_range: Standard deviation of initial weights.
+        channel_layout: How the filter's outputs are split for ``order > 2``: the two published codes differ.
+            ``"repo"`` has the convolution as the fast axis, ``"standalone"`` (and Hugging Face) the channel.
+    """
+
+    d_model: int
+    n_layers: int
+    d_inner: int
+    l_max: int
+    vocab_size: int = 12
+    pad_vocab_size_multiple: int = 8
+    order: int = 2
+    emb_dim: int = 5
+    filter_order: int = 64
+    n_inner_mlps: int = 2
+    w: float = 10.0
+    short_filter_order: int = 3
+    shift: float = 0.05
+    modulate: bool = True
+    normalized: bool = False
+    fast_decay_pct: float = 0.3
+    slow_decay_pct: float = 1.5
+    decay_target: float = 1e-2
+    linear_mixer: bool = False
+    lr_pos_emb: float = 0.0
+    embed_dropout: float = 0.1
+    resid_dropout: float = 0.0
+    layer_norm_eps: float = 1e-5
+    tie_embeddings: bool = True
+    residual_in_fp32: bool = True
+    rescale_init: bool = True
+    initializer_range: float = 0.02
+    channel_layout: ChannelLayout = "repo"
+
+    def __post_init__(self) -> None:
+        positive = (
+            "d_model",
+            "n_layers",
+            "d_inner",
+            "l_max",
+            "vocab_size",
+            "pad_vocab_size_multiple",
+            "filter_order",
+            "short_filter_order",
+        )
+        for name in positive:
+            _require(
+                isinstance(getattr(self, name), int) and getattr(self, name) >= 1,
+                name,
+                self,
+                "an integer >= 1",
+            )
+        _require(self.order >= 2, "order", self, "an integer >= 2")
+        _require(self.emb_dim >= 3 and self.emb_dim % 2 == 1, "emb_dim", self, "odd and at least 3")
+        _require(self.n_inner_mlps >= 0, "n_inner_mlps", self, "at least 0")
+        _require(0 < self.decay_target < 1, "decay_target", self, "between 0 and 1")
+        for name in ("fast_decay_pct", "slow_decay_pct", "layer_norm_eps"):
+            _require(getattr(self, name) > 0, name, self, "above 0")
+        for name in ("embed_dropout", "resid_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, self, "at least 0 and below 1")
+        for name in ("lr_pos_emb", "initializer_range"):
+            _require(getattr(self, name) >= 0, name, self, "at least 0")
+        layouts = ("repo", "standalone")
+        _require(self.channel_layout in layouts, "channel_layout", self, "'repo' or 'standalone'")
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding: ``vocab_size`` rounded up to a multiple of ``pad_vocab_size_multiple``."""
+        multiple = self.pad_vocab_size_multiple
+        return -(-self.vocab_size // multiple) * multiple
+
+    @property
+    def n_parameters(self) -> int:
+        """Trainable parameters of the language model; a tied matrix and a shared frequency count once."""
+        d, f, filters = self.d_model, self.filter_order, self.d_model * (self.order - 1)
+        groups = (self.order + 1) * d
+        if self.linear_mixer:
+            filter_mlp = self.emb_dim * filters
+        else:
+            filter_mlp = (self.emb_dim + 1) * f + f + self.n_inner_mlps * (f + 1) * f + f * filters
+        positions = self.l_max * self.emb_dim if self.lr_pos_emb else 0
+        mixer = (d + 1) * groups + (self.short_filter_order + 1) * groups + (d + 1) * d
+        mlp = (d + 1) * self.d_inner + (self.d_inner + 1) * d
+        block = mixer + filter_mlp + positions + filters + mlp + 4 * d
+        embeddings = self.padded_vocab_size * d * (1 if self.tie_embeddings else 2)
+        return embeddings + self.n_layers * block + 2 * d
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "HyenaDNAConfig":
+        """Return the config that `to_dict` described.
+
+        Raises:
+            ConfigError: if a key is unknown (with the key that may have been meant), missing, or has a bad value.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(known)}."
+                raise ConfigError(f"HyenaDNAConfig has no field {key!r}.{hint}")
+        missing = [name for name in ("d_model", "n_layers", "d_inner", "l_max") if name not in values]
+        if missing:
+            raise ConfigError(f"HyenaDNAConfig needs {', '.join(missing)}; add the missing fields.")
+        return cls(**values)
+
+
+def _require(holds: bool, name: str, config: HyenaDNAConfig, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"HyenaDNAConfig.{name} is {getattr(config, name)!r}; it must be {expected}.")

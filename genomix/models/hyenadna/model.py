@@ -1,0 +1,158 @@
+"""HyenaDNA: a causal language model of DNA at single-nucleotide resolution.
+
+``x = E[ids]``, then in each block ``x += mixer(norm1(x))``, ``x += mlp(norm2(x))``, then a last norm and logits by the
+embedding matrix. Parameter names are those of the official code. Source: Nguyen et al. 2023, arXiv:2306.15794.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomix.models.hyenadna.config import HyenaDNAConfig
+from genomix.operators.hyena import HyenaOperator
+from genomix_data.errors import SequenceTooLongError
+
+
+class HyenaDNA(nn.Module):
+    """Language model: token ids to logits of the next token."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = HyenaDNABackbone(config)
+        if not config.tie_embeddings:
+            self.lm_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+            nn.init.normal_(self.lm_head.weight, std=config.initializer_range)
+
+    def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L V"]:
+        """Return the logits of the token after each position, over all `padded_vocab_size` rows.
+
+        Raises:
+            SequenceTooLongError: if there are more than ``l_max`` tokens.
+        """
+        return self.logits(self.hidden_states(ids))
+
+    def hidden_states(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return the embedding of each position, after the last norm."""
+        hidden: Tensor = self.backbone(ids)
+        return hidden
+
+    def logits(self, hidden: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape V"]:
+        """Return the logits for any slice of `hidden_states`, so that those of long inputs need not all exist."""
+        if self.config.tie_embeddings:
+            return F.linear(hidden, self.backbone.embeddings.word_embeddings.weight)
+        return F.linear(hidden, self.lm_head.weight)
+
+
+class HyenaDNABackbone(nn.Module):
+    """Embedding, blocks and last norm: token ids to hidden states."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config.padded_vocab_size, config.d_model)
+        self.layers = nn.ModuleList(HyenaDNABlock(config) for _ in range(config.n_layers))
+        self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+        self.apply(self._initialize)
+        if config.rescale_init:
+            deviation = config.initializer_range / math.sqrt(2 * config.n_layers)
+            for name, parameter in self.named_parameters():
+                if name.endswith(("out_proj.weight", "fc2.weight")):
+                    nn.init.normal_(parameter, std=deviation)
+
+    def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return the hidden states after the last norm, in its dtype.
+
+        Raises:
+            SequenceTooLongError: if there are more than ``l_max`` tokens.
+        """
+        if ids.ndim != 2 or ids.shape[1] == 0:
+            raise ValueError(f"ids have shape {tuple(ids.shape)}; expected (batch, length >= 1).")
+        if ids.shape[1] > self.config.l_max:
+            raise SequenceTooLongError(
+                f"the input has {ids.shape[1]} tokens but this model was built for at most {self.config.l_max} "
+                "(l_max). Take shorter windows, or a model of longer context (see `genomix models`)."
+            )
+        x = self.embeddings(ids)
+        if self.config.residual_in_fp32:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+        x = F.dropout(x, self.config.embed_dropout, self.training)
+        for layer in self.layers:
+            x = layer(x)
+        return _normalize(self.ln_f, x)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class HyenaDNABlock(nn.Module):
+    """Pre-norm block on a residual stream ``x``: a Hyena operator, then an MLP."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.mixer = HyenaOperator(
+            config.d_model,
+            config.l_max,
+            config.order,
+            short_filter_order=config.short_filter_order,
+            channel_layout=config.channel_layout,
+            emb_dim=config.emb_dim,
+            filter_order=config.filter_order,
+            n_inner_mlps=config.n_inner_mlps,
+            w=config.w,
+            shift=config.shift,
+            modulate=config.modulate,
+            normalized=config.normalized,
+            fast_decay_pct=config.fast_decay_pct,
+            slow_decay_pct=config.slow_decay_pct,
+            decay_target=config.decay_target,
+            linear_mixer=config.linear_mixer,
+            lr_pos_emb=config.lr_pos_emb,
+        )
+        self.norm1 = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+        self.mlp = MLP(config.d_model, config.d_inner)
+        self.norm2 = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+        self.dropout = config.resid_dropout
+
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Return the residual stream after the block."""
+        x = x + F.dropout(self.mixer(_normalize(self.norm1, x)), self.dropout, self.training)
+        return x + F.dropout(self.mlp(_normalize(self.norm2, x)), self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """``fc2(gelu(fc1(x)))`` with the tanh form of GELU."""
+
+    def __init__(self, d_model: int, d_inner: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(d_model, d_inner)
+        self.fc2 = nn.Linear(d_inner, d_model)
+
+    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        """Return the transformed features of each position."""
+        y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return y
+
+
+class Embeddings(nn.Module):
+    """Look-up of token ids; there is no position embedding."""
+
+    def __init__(self, n_rows: int, d_model: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(n_rows, d_model)
+
+    def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return one row for each id; ids of any integer type."""
+        rows: Tensor = self.word_embeddings(ids.long())
+        return rows
+
+
+def _normalize(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    normed: Tensor = norm(x.to(norm.weight.dtype))
+    return normed

@@ -1,0 +1,1 @@
+"""Sequence operators: what mixes positions in a block."""

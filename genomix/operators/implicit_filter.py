@@ -1,0 +1,122 @@
+"""The long filters of HyenaDNA: a small sine MLP of the position, under an exponential window.
+
+``k_n = (W_last sin(freq (.. sin(freq (W_0 z_n + b_0)))) ) * (exp(-t_n |delta|) + shift)``, one filter a channel.
+Source: Poli et al. 2023, arXiv:2302.10866, section 3.3; Nguyen et al. 2023, arXiv:2306.15794.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomix.operators.parameter_rule import ParameterRule
+from genomix.operators.positional import PositionalFeatures
+from genomix_data.errors import SequenceTooLongError
+
+
+class ImplicitFilter(nn.Module):
+    """Filters of ``n_filters`` channels as a function of time, and the skip gain that goes with each.
+
+    Parameters are named as in the published checkpoints: ``bias`` is the skip gain, ``implicit_filter.{0,2,4,6}`` the
+    linear layers, ``implicit_filter.1.freq`` the frequencies that all sine layers share.
+    """
+
+    def __init__(
+        self,
+        n_filters: int,
+        l_max: int,
+        *,
+        emb_dim: int = 5,
+        filter_order: int = 64,
+        n_inner_mlps: int = 2,
+        w: float = 10.0,
+        shift: float = 0.05,
+        modulate: bool = True,
+        normalized: bool = False,
+        fast_decay_pct: float = 0.3,
+        slow_decay_pct: float = 1.5,
+        decay_target: float = 1e-2,
+        linear_mixer: bool = False,
+        lr_pos_emb: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.n_filters = n_filters
+        self.l_max = l_max
+        self.shift = shift
+        self.modulate = modulate
+        self.normalized = normalized
+        self.lr_pos_emb = lr_pos_emb
+        self.decay_range = (math.log(decay_target) / slow_decay_pct, math.log(decay_target) / fast_decay_pct)
+        self.bias = nn.Parameter(torch.randn(n_filters))
+        self.pos_emb = PositionalFeatures(emb_dim, l_max, trainable=lr_pos_emb != 0.0)
+        self.implicit_filter = nn.ModuleDict()
+        if linear_mixer:
+            self.implicit_filter["0"] = nn.Linear(emb_dim, n_filters, bias=False)
+            return
+        self.implicit_filter["0"] = nn.Linear(emb_dim, filter_order)
+        self.implicit_filter["1"] = Sine(filter_order, w)
+        for layer in range(n_inner_mlps):
+            self.implicit_filter[str(2 * layer + 2)] = nn.Linear(filter_order, filter_order)
+        self.implicit_filter[str(2 * n_inner_mlps + 2)] = nn.Linear(filter_order, n_filters, bias=False)
+
+    def forward(self, length: int) -> Float[Tensor, "C L"]:
+        """Return the filters at the first ``length`` positions, in fp32 (fp64 in an fp64 model), whatever autocast.
+
+        Raises:
+            SequenceTooLongError: if ``length`` exceeds ``l_max``; the filters are not defined there.
+        """
+        if length > self.l_max:
+            raise SequenceTooLongError(
+                f"the sequence has {length} tokens but the filters of this model end at l_max = {self.l_max}. "
+                "Score shorter windows, or take a model of longer context."
+            )
+        device = self.bias.device
+        dtype = torch.promote_types(self.bias.dtype, torch.float32)
+        with torch.autocast(device_type=device.type, enabled=False):
+            z, t = self.pos_emb(length, dtype=dtype, device=device)
+            k = self._evaluate(z, dtype)
+            if self.modulate:
+                k = k * (torch.exp(-self.deltas(dtype, device).abs()[:, None] * t) + self.shift)
+            if self.normalized:
+                k = k / k.abs().sum(dim=0, keepdim=True)
+        return k
+
+    def deltas(self, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " C"]:
+        """Return the decay rate of each channel's window, in units of ``1 / l_max``; negative, as published."""
+        slow, fast = self.decay_range
+        return torch.linspace(slow, fast, self.n_filters, dtype=torch.float64, device=device).to(dtype)
+
+    def parameter_rules(self) -> dict[str, ParameterRule]:
+        """Return how the optimizer treats this module's own parameters: no weight decay on the filter's MLP."""
+        rules = {
+            f"implicit_filter.{name}": ParameterRule(weight_decay=0.0)
+            for name, _ in self.implicit_filter.named_parameters()
+        }
+        if self.pos_emb.z is not None:
+            rules["pos_emb.z"] = ParameterRule(lr=self.lr_pos_emb, weight_decay=0.0)
+        return rules
+
+    def _evaluate(self, z: Float[Tensor, "L E"], dtype: torch.dtype) -> Float[Tensor, "C L"]:
+        *hidden_layers, last = [
+            layer for layer in self.implicit_filter.values() if isinstance(layer, nn.Linear)
+        ]
+        hidden = z
+        if hidden_layers:
+            freq = self.implicit_filter["1"].get_parameter("freq").to(dtype)
+            for layer in hidden_layers:
+                hidden = torch.sin(freq * F.linear(hidden, layer.weight.to(dtype), layer.bias.to(dtype)))
+        return last.weight.to(dtype) @ hidden.T
+
+
+class Sine(nn.Module):
+    """``sin(freq * x)`` with a trainable frequency for each feature."""
+
+    def __init__(self, width: int, w: float) -> None:
+        super().__init__()
+        self.freq = nn.Parameter(torch.full((1, width), float(w)))
+
+    def forward(self, x: Float[Tensor, "*shape F"]) -> Float[Tensor, "*shape F"]:
+        """Return the activation."""
+        return torch.sin(self.freq * x)

@@ -1,0 +1,48 @@
+"""Short causal depthwise filter."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from genomix_kernels.dispatch import Backend, dispatch, register
+
+
+def causal_fir(
+    u: Float[Tensor, "B D L"],
+    taps: Float[Tensor, "D K"],
+    bias: Float[Tensor, " D"] | None = None,
+    *,
+    backend: Backend = "auto",
+) -> Float[Tensor, "B D L"]:
+    """Short causal filter of each channel, ``y[t] = sum_i taps[i] u[t-i] + bias``; inputs before 0 are 0.
+
+    Args:
+        u: Input signal, ``(batch, channel, seqlen)``; any strides.
+        taps: Filter, ``(channel, filter_len)``: ``taps[:, i]`` weighs the input ``i`` steps back. A ``Conv1d`` weight
+            is this reversed, ``weight[:, 0].flip(-1)``. ``filter_len`` may be longer than ``seqlen``.
+        bias: Added to every position.
+        backend: ``"auto"``, or the name of a backend.
+
+    Returns:
+        Same shape and dtype as ``u``; the sum is taken in fp32 (in fp64 when an input is fp64).
+
+    Raises:
+        ValueError: if shapes do not fit together.
+    """
+    if u.ndim != 3 or taps.ndim != 2 or u.shape[1] != taps.shape[0] or taps.shape[1] < 1:
+        raise ValueError(
+            f"causal_fir takes u (B, D, L) and taps (D, K >= 1); it got {tuple(u.shape)} and {tuple(taps.shape)}."
+        )
+    if bias is not None and bias.shape != taps.shape[:1]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({taps.shape[0]},).")
+    return dispatch("causal_fir", backend, u, taps, bias)
+
+
+def _load_reference() -> Callable[..., Tensor]:
+    from genomix_kernels.causal_fir.reference import causal_fir_reference
+
+    return causal_fir_reference
+
+
+register("causal_fir", "reference", priority=0, load=_load_reference)
