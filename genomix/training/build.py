@@ -15,6 +15,9 @@ from genomix_data.errors import ConfigError, preview
 
 T = TypeVar("T")
 
+MISSING = "???"
+"""What YAML holds for a value that the user has to give."""
+
 
 def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
     """Return the dataclass ``cls`` made of ``values``; nested mappings become nested dataclasses.
@@ -45,7 +48,7 @@ def build_fields(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -
     arguments: dict[str, Any] = {}
     for name, field in fields.items():
         path = _join(prefix, name)
-        if name in values:
+        if name in values and values[name] != MISSING:
             arguments[name] = convert(values[name], hints[name], path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{path} is not set; give it as {path}=VALUE.")
@@ -83,17 +86,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         meant = f"; did you mean {close[0]!r}?" if close else "."
         raise _wrong(path, f"one of {', '.join(map(str, get_args(hint)))}", value, meant)
     if origin is tuple:
-        inner = get_args(hint)
-        if not isinstance(value, list | tuple):
-            raise _wrong(path, "a list, e.g. [a,b]", value)
-        if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(convert(item, inner[0], f"{path}[{i}]") for i, item in enumerate(value))
-        if len(value) != len(inner):
-            raise _wrong(path, f"a list of {len(inner)} values", value)
-        return tuple(
-            convert(item, kind, f"{path}[{i}]")
-            for i, (item, kind) in enumerate(zip(value, inner, strict=True))
-        )
+        return _convert_tuple(value, get_args(hint), path)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise _wrong(path, "a group of settings", value)
@@ -117,14 +110,21 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
     raise _wrong(path, names.get(hint, str(hint)), value)
 
 
+def _convert_tuple(value: Any, kinds: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+    if kinds[-1] is Ellipsis:
+        items = value if isinstance(value, list | tuple) else [value]  # one file may stand for a list of one
+        kinds = (kinds[0],) * len(items)
+    else:
+        items = value
+    if not isinstance(items, list | tuple) or len(items) != len(kinds):
+        raise _wrong(path, f"a list of {len(kinds)} values", value)
+    return tuple(convert(item, kind, path) for item, kind in zip(items, kinds, strict=True))
+
+
 def _convert_union(value: Any, options: tuple[Any, ...], path: str) -> Any:
     if value is None and type(None) in options:
         return None
     choices = [option for option in options if option is not type(None)]
-    # A single item where a list may stand is a list of one.
-    for option in choices:
-        if get_origin(option) is tuple and not isinstance(value, list | tuple | Mapping):
-            return convert([value], option, path)
     for option in choices[:-1]:
         try:
             return convert(value, option, path)

@@ -1,0 +1,155 @@
+"""Configs out of YAML groups and ``key=value`` overrides.
+
+Hydra's compose API does the composing (never ``@hydra.main``, which seizes the working folder, logging and argv); the
+result is built into the frozen dataclasses of `genomix.training`. The ``model`` group is not YAML: its options are the
+rows of `genomix.models.registry`, so that there is one truth.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genomix.models.registry import MODELS
+from genomix.training.build import build, dotted_keys, plain, unknown_key
+from genomix.training.config import PretrainConfig
+from genomix.training.finetune_config import FinetuneConfig
+from genomix_configs.explain import bad_syntax, check_option, one_line
+from genomix_data.errors import ConfigError
+
+Kind = Literal["pretrain", "finetune"]
+
+GROUPS = Path(__file__).parent / "groups"
+SCHEMAS: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+}
+
+
+@overload
+def compose(
+    kind: Literal["pretrain"], overrides: Sequence[str] = ..., *, config_dir: Path | None = ...
+) -> tuple[PretrainConfig, dict[str, Any]]: ...
+@overload
+def compose(
+    kind: Literal["finetune"], overrides: Sequence[str] = ..., *, config_dir: Path | None = ...
+) -> tuple[FinetuneConfig, dict[str, Any]]: ...
+def compose(
+    kind: Kind, overrides: Sequence[str] = (), *, config_dir: Path | None = None
+) -> tuple[PretrainConfig | FinetuneConfig, dict[str, Any]]:
+    """Return the typed config of a run, and the same as plain values for ``config.yaml``.
+
+    Args:
+        kind: Which primary config: ``pretrain`` or ``finetune``.
+        overrides: ``group=option`` and ``key=value``, in Hydra's grammar.
+        config_dir: Folder with further options, one sub-folder a group; for example ``DIR/trainer/long.yaml`` is
+            chosen with ``trainer=long``.
+
+    Raises:
+        ConfigError: for a key, option or value that does not exist or is of the wrong type, with what may be meant.
+    """
+    values = compose_values(kind, overrides, config_dir=config_dir)
+    config = build(SCHEMAS[kind], values)
+    return config, plain(config)
+
+
+def compose_values(
+    kind: Kind, overrides: Sequence[str] = (), *, config_dir: Path | None = None
+) -> dict[str, Any]:
+    """Return the composed values without checking their types; values still to be given are ``???``.
+
+    Raises:
+        ConfigError: for a key or option that does not exist, or an override that cannot be read.
+    """
+    _register_models()
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"the config folder {str(config_dir)!r} does not exist. Check --config-dir.")
+    parsed = _parse(overrides)
+    options = group_options(config_dir)
+    choices, settings = [], []
+    for override in parsed:
+        (choices if override.key_or_group in options else settings).append(override)
+    for override in choices:
+        check_option(override, options)
+    search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
+    chosen = [str(override.input_line) for override in choices]
+    known = dotted_keys(_run_hydra(kind, search + chosen))
+    for override in settings:
+        if override.key_or_group not in known and not override.is_add():
+            raise unknown_key(override.key_or_group, [*known, *options])
+    return _run_hydra(kind, search + [str(override.input_line) for override in parsed])
+
+
+def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
+    """Return the options of every group, e.g. ``{"schedule": ["constant", "cosine"], ...}``."""
+    options = {"model": list(MODELS)}
+    for root in (GROUPS, *([config_dir] if config_dir else [])):
+        for path in sorted(root.glob("*/**/*.yaml")):
+            group, *name = path.relative_to(root).with_suffix("").parts
+            options.setdefault(group, []).append("/".join(name))
+    return options
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the values of a ``config.yaml`` that an earlier run wrote.
+
+    Raises:
+        ConfigError: if the file is missing or not such a file.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{str(path)!r} does not exist; there is no run to continue in this folder.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{str(path)!r} is not YAML: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{str(path)!r} holds no settings; it should be the config.yaml of a run.")
+    return values
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """Return values as YAML, in the order of the config."""
+    return yaml.safe_dump(values, sort_keys=False, width=100)
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise bad_syntax(text) from error
+        if parsed[-1].is_sweep_override():
+            raise ConfigError(f"{text!r} gives several values for one run; run genomix once for each of them.")
+    return parsed
+
+
+def _run_hydra(kind: Kind, overrides: list[str]) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(str(GROUPS), version_base="1.3", job_name="genomix"):
+            composed = hydra_compose(kind, overrides=overrides)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"the config cannot be composed: {one_line(error)}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+@functools.cache
+def _register_models() -> None:
+    store = ConfigStore.instance()
+    for row in MODELS.values():
+        folder, _, size = row.name.rpartition("/")
+        node = {"name": row.name, **row.config.to_dict()}
+        store.store(group=f"model/{folder}", name=size, node=node, provider="genomix")

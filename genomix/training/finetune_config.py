@@ -1,0 +1,107 @@
+"""What a fine-tuning run is: a labelled table, a model to start from, and when to stop."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from genomix.training.config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from genomix_data.errors import ConfigError
+
+Pooling = Literal["mean", "last", "first", "max"]
+Monitor = Literal["mcc", "accuracy", "f1", "auroc", "loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableDataConfig:
+    """Labelled sequences for training, validation and test.
+
+    Args:
+        train: Table (CSV or TSV, may be gzipped) with a column of sequences and one of labels.
+        valid: Table that chooses the epoch; split off ``train`` when absent.
+        test: Table that is scored once, at the end.
+        folder: A Genomic Benchmarks folder (train/ and test/ with one folder a class) instead of tables.
+        sequence_column: Name of the column of sequences.
+        label_column: Name of the column of labels.
+        valid_fraction: Part of ``train`` that is split off for validation, each class alike.
+        too_long: What to do with a sequence that is longer than the model's context: ``error``, or ``truncate`` to
+            its first bases (how many were cut is reported).
+        rc_augment: Show half of the training sequences as their reverse complement.
+        batch_size: Sequences in a batch.
+        num_workers: Processes that load data.
+    """
+
+    train: Path | None = None
+    valid: Path | None = None
+    test: Path | None = None
+    folder: Path | None = None
+    sequence_column: str = "sequence"
+    label_column: str = "label"
+    valid_fraction: float = 0.1
+    too_long: Literal["error", "truncate"] = "error"
+    rc_augment: bool = False
+    batch_size: int = 64
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.folder is None) == (self.train is None):
+            raise ConfigError(
+                "give the data either as data.train=TABLE data.test=TABLE, or as data.folder=FOLDER (Genomic Benchmarks)."
+            )
+        if self.train is not None and self.test is None:
+            raise ConfigError(
+                "data.test is not set. The test set is scored once, at the end, and never used to choose anything; "
+                "give it as data.test=TABLE."
+            )
+        if self.folder is not None and self.test is not None:
+            raise ConfigError("data.folder brings its own test set; leave out data.test.")
+        if not 0 < self.valid_fraction < 1:
+            raise ConfigError(f"data.valid_fraction is {self.valid_fraction}; it must lie between 0 and 1.")
+        if self.batch_size < 1:
+            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
+        if self.num_workers < 0:
+            raise ConfigError(f"data.num_workers is {self.num_workers}; it must not be negative.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The classification head.
+
+    Args:
+        pooling: How the positions of a sequence become one vector; padding never takes part.
+    """
+
+    pooling: Pooling = "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochTrainerConfig(TrainerConfig):
+    """Training by epochs, stopped when validation no longer improves.
+
+    Args:
+        max_epochs: Largest number of passes over the training set.
+        patience: Epochs without improvement after which to stop; None runs all epochs.
+        monitor: What validation looks at to choose the epoch.
+    """
+
+    max_epochs: int = 100
+    patience: int | None = 10
+    monitor: Monitor = "mcc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_epochs < 1:
+            raise ConfigError(f"trainer.max_epochs is {self.max_epochs}; it must be at least 1.")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"trainer.patience is {self.patience}; it must be at least 1, or null.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """A classifier of sequences."""
+
+    data: TableDataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    trainer: EpochTrainerConfig = field(default_factory=EpochTrainerConfig)
