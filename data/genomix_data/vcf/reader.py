@@ -1,0 +1,187 @@
+"""Reading VCF, VCF.gz and BCF, from a file or a pipe."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pysam
+
+from genomix_data.bgzf import require_end_marker
+from genomix_data.errors import InputFileError
+from genomix_data.vcf.bcf import BCF_MAGIC, BcfDictionary, BcfRecord, read_bcf_header, read_bcf_records
+from genomix_data.vcf.header import VcfHeader
+from genomix_data.vcf.record import VcfRecord
+from genomix_data.vcf.streams import READ_FAILURES, ByteSource, truncated
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class VcfReader:
+    """The header of a VCF or BCF, and its records one after the other.
+
+    Use as a context manager; iterate once. Line ends may be LF or CRLF, the last may be missing, empty lines are
+    passed over. Make it with `open_vcf`.
+
+    Attributes:
+        header: The header as text, whatever the file is.
+        name: The path, or ``standard input``.
+        compression: ``none``, ``gzip`` or ``bgzf``.
+        dictionary: Of a BCF whose records stay binary, what `VcfWriter` needs to write them; else None.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, *, keep_bcf: bool = False) -> None:
+        self.name = name
+        self._source = ByteSource(stream, name)
+        self.compression = self._source.compression
+        self._line_number = 0
+        self._spool: tempfile.TemporaryDirectory[str] | None = None
+        self._bcf: pysam.VariantFile | None = None
+        self.dictionary: BcfDictionary | None = None
+        try:
+            head = self._source.plain.peek(8)[:8]
+            if head[:3] == BCF_MAGIC[:3] and keep_bcf:
+                self.header, self.dictionary = read_bcf_header(self._source.plain, name)
+            elif head[:3] == BCF_MAGIC[:3]:
+                self.header = self._open_bcf_as_text()
+            else:
+                self.header = self._read_text_header(head)
+        except READ_FAILURES as error:
+            raise truncated(name, str(error)) from error
+
+    @property
+    def contigs(self) -> dict[str, int | None]:
+        """Contigs that the header declares, with their length in bp where it gives it."""
+        return self.header.contigs
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Sample names, in column order."""
+        return self.header.samples
+
+    def _read_text_header(self, head: bytes) -> VcfHeader:
+        if not head:
+            raise InputFileError(
+                f"{self.name} is empty; expected a VCF that begins with '##fileformat=VCFv4.x'."
+            )
+        if head.removeprefix(_BYTE_ORDER_MARK)[:1] != b"#":
+            kind = " (it looks like FASTA)" if head[:1] == b">" else ""
+            raise InputFileError(
+                f"{self.name} is not a VCF{kind}: it begins with {head.decode('utf-8', 'replace')!r}; "
+                "expected '##fileformat=VCFv4.x'."
+            )
+        lines: list[str] = []
+        while self._source.plain.peek(1)[:1] == b"#" or not lines:
+            raw = self._source.plain.readline()
+            self._line_number += 1
+            if not lines:
+                raw = raw.removeprefix(_BYTE_ORDER_MARK)
+            lines.append(raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape"))
+            if lines[-1].startswith("#CHROM"):
+                break
+        return VcfHeader.from_lines(lines, self.name)
+
+    def _open_bcf_as_text(self) -> VcfHeader:
+        # htslib reads files, not Python streams, and the first bytes of a pipe are already taken: so spool it.
+        self._spool = tempfile.TemporaryDirectory()
+        path = Path(self._spool.name) / "input.bcf"
+        with path.open("wb") as handle:
+            shutil.copyfileobj(self._source.plain, handle)
+        self._source.check_end()
+        verbosity = pysam.set_verbosity(0)
+        try:
+            self._bcf = pysam.VariantFile(str(path))
+        except (OSError, ValueError) as error:
+            raise truncated(self.name, str(error)) from error
+        finally:
+            pysam.set_verbosity(verbosity)
+        return VcfHeader.from_lines(str(self._bcf.header).splitlines(), self.name)
+
+    def __iter__(self) -> Iterator[VcfRecord | BcfRecord]:
+        """Yield the records in file order.
+
+        Records of a BCF opened with ``keep_bcf`` stay binary; otherwise they become text, as htslib prints it.
+
+        Raises:
+            InputFileError: at a damaged record (with its line), or where the file is cut.
+        """
+        try:
+            if self.dictionary is not None:
+                yield from read_bcf_records(self._source.plain, self.dictionary, self.name)
+            elif self._bcf is not None:
+                yield from self._printed_records(self._bcf)
+            else:
+                yield from self._text_records()
+        except READ_FAILURES as error:
+            raise truncated(self.name, str(error)) from error
+        self._source.check_end()
+
+    def _printed_records(self, records: pysam.VariantFile) -> Iterator[VcfRecord]:
+        n_samples = len(self.header.samples)
+        try:
+            for number, record in enumerate(records, start=1):
+                line = str(record).rstrip("\n").encode("utf-8", "surrogateescape")
+                yield VcfRecord.from_line(line, f"{self.name}, record {number}", n_samples)
+        except OSError as error:
+            raise truncated(self.name, str(error)) from error
+
+    def _text_records(self) -> Iterator[VcfRecord]:
+        n_samples = len(self.header.samples)
+        for raw in self._source.plain:
+            self._line_number += 1
+            line = raw.rstrip(b"\r\n")
+            if line:
+                yield VcfRecord.from_line(line, f"{self.name}:{self._line_number}", n_samples)
+
+    def close(self) -> None:
+        """Close the input."""
+        self._source.close()
+        if self._bcf is not None:
+            self._bcf.close()
+        if self._spool is not None:
+            self._spool.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_vcf(path: str | os.PathLike[str], *, keep_bcf: bool = False) -> VcfReader:
+    """Return a reader of a VCF, bgzipped or gzipped VCF, or BCF; ``-`` is standard input.
+
+    What the file is comes from its first bytes, not its name.
+
+    Args:
+        path: File, named pipe, or ``-``.
+        keep_bcf: Leave the records of a BCF binary, to be written to BCF with every number bit for bit.
+
+    Raises:
+        InputFileError: if the input is missing, a folder, empty, not a VCF, or truncated.
+    """
+    if str(path) == "-":
+        return VcfReader(sys.stdin.buffer, "standard input", keep_bcf=keep_bcf)
+    source = Path(path)
+    if not source.exists():
+        raise InputFileError(f"VCF {str(source)!r} does not exist. Check the path.")
+    if source.is_dir():
+        raise InputFileError(f"{str(source)!r} is a folder; give a VCF, VCF.gz or BCF file.")
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise InputFileError(f"VCF {str(source)!r} cannot be read: {error.strerror}.") from error
+    try:
+        reader = VcfReader(stream, str(source), keep_bcf=keep_bcf)
+        if source.is_file() and reader.compression == "bgzf":
+            require_end_marker(source)
+    except InputFileError:
+        stream.close()
+        raise
+    return reader
