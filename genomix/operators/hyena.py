@@ -56,7 +56,7 @@ class HyenaOperator(nn.Module):
         """
         filters = self._split_filters(self.filter_fn(x.shape[1]))
         skips = self._split_filters(self.filter_fn.bias)
-        first_gate, *gates, v = self._featurize(x).split(self.d_model, dim=1)
+        first_gate, *gates, v = self._featurize(x).chunk(self.order + 1, dim=1)
         for gate, k, skip in zip(reversed(gates), filters, skips, strict=True):
             v = fftconv(v * gate, k, skip)
         y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))

@@ -48,7 +48,9 @@ class ImplicitFilter(nn.Module):
         self.modulate = modulate
         self.normalized = normalized
         self.lr_pos_emb = lr_pos_emb
-        self.decay_range = (math.log(decay_target) / slow_decay_pct, math.log(decay_target) / fast_decay_pct)
+        self.fast_decay_pct = fast_decay_pct
+        self.slow_decay_pct = slow_decay_pct
+        self.decay_target = decay_target
         self.bias = nn.Parameter(torch.randn(n_filters))
         self.pos_emb = PositionalFeatures(emb_dim, l_max, trainable=lr_pos_emb != 0.0)
         self.implicit_filter = nn.ModuleDict()
@@ -78,15 +80,17 @@ class ImplicitFilter(nn.Module):
             z, t = self.pos_emb(length, dtype=dtype, device=device)
             k = self._evaluate(z, dtype)
             if self.modulate:
-                k = k * (torch.exp(-self.deltas(dtype, device).abs()[:, None] * t) + self.shift)
+                deltas = decay_rates(
+                    self.n_filters,
+                    fast_decay_pct=self.fast_decay_pct,
+                    slow_decay_pct=self.slow_decay_pct,
+                    decay_target=self.decay_target,
+                    device=device,
+                ).to(dtype)
+                k = k * (torch.exp(-deltas.abs()[:, None] * t) + self.shift)
             if self.normalized:
                 k = k / k.abs().sum(dim=0, keepdim=True)
         return k
-
-    def deltas(self, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " C"]:
-        """Return the decay rate of each channel's window, in units of ``1 / l_max``; negative, as published."""
-        slow, fast = self.decay_range
-        return torch.linspace(slow, fast, self.n_filters, dtype=torch.float64, device=device).to(dtype)
 
     def parameter_rules(self) -> dict[str, ParameterRule]:
         """Return how the optimizer treats this module's own parameters: no weight decay on the filter's MLP."""
@@ -108,6 +112,18 @@ class ImplicitFilter(nn.Module):
             for layer in hidden_layers:
                 hidden = torch.sin(freq * F.linear(hidden, layer.weight.to(dtype), layer.bias.to(dtype)))
         return last.weight.to(dtype) @ hidden.T
+
+
+def decay_rates(
+    n_filters: int, *, fast_decay_pct: float, slow_decay_pct: float, decay_target: float, device: torch.device
+) -> Float[Tensor, " C"]:
+    """Return ``delta`` of each channel in units of ``1 / l_max``, fp64; negative, from slow to fast, as published.
+
+    The slowest channel's window falls to ``decay_target`` in ``slow_decay_pct`` of ``l_max``, the fastest one's in
+    ``fast_decay_pct``.
+    """
+    slow, fast = math.log(decay_target) / slow_decay_pct, math.log(decay_target) / fast_decay_pct
+    return torch.linspace(slow, fast, n_filters, dtype=torch.float64, device=device)
 
 
 class Sine(nn.Module):

@@ -13,5 +13,6 @@ def fftconv_reference(
     dtype = torch.promote_types(torch.promote_types(u.dtype, h.dtype), torch.float32)
     signal = u.to(dtype)
     spectrum = torch.fft.rfft(signal, n=2 * seqlen) * torch.fft.rfft(h.to(dtype), n=2 * seqlen)
-    y = torch.fft.irfft(spectrum, n=2 * seqlen)[..., :seqlen]
-    return (y + signal * skip.to(dtype)[:, None]).to(u.dtype)
+    y: Tensor = torch.fft.irfft(spectrum, n=2 * seqlen)[..., :seqlen]
+    y = y + signal * skip.to(dtype)[:, None]
+    return y.to(u.dtype)

@@ -6,18 +6,19 @@ would be twice the size of the input in fp32.
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 
 def fftconv_torch_fft(
     u: Float[Tensor, "B D L"], h: Float[Tensor, "D K"], skip: Float[Tensor, " D"]
 ) -> Float[Tensor, "B D L"]:
     """Causal convolution by real FFTs of the next fast size; gradients of first order only."""
-    result: Tensor = _CausalConvolution.apply(u, h, skip)
+    result: Tensor = _CausalConvolution.apply(u, h, skip)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -40,7 +41,7 @@ def fast_fft_size(minimum: int) -> int:
 
 class _CausalConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    def forward(ctx: Any, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
         ctx.save_for_backward(u, h, skip)
         dtype = _compute_dtype(u, h)
         seqlen = u.shape[-1]
@@ -53,7 +54,7 @@ class _CausalConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         u, h, skip = ctx.saved_tensors
         dtype = _compute_dtype(u, h)
         seqlen, filter_len = u.shape[-1], h.shape[-1]

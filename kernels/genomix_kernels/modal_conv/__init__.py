@@ -1,0 +1,75 @@
+"""Convolution with a filter that is a sum of exponentials (modes), with the state that continues it."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from genomix_kernels.dispatch import Backend, choose, register
+
+
+def modal_conv(
+    u: Float[Tensor, "B D L"],
+    log_poles: Float[Tensor, "D N"],
+    residues: Float[Tensor, "D N"],
+    skip: Float[Tensor, " D"] | None = None,
+    *,
+    state: Float[Tensor, "B D N"] | None = None,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
+    """Causal convolution with ``h[t] = sum_n residues[n] exp(log_poles[n] t)``, continued from a state.
+
+    As a recurrence: ``s_n[t] = exp(log_poles[n]) s_n[t-1] + u[t]``, ``y[t] = sum_n residues[n] s_n[t] + skip u[t]``.
+    Feeding a sequence in pieces, each from the state that the one before returned, gives what the whole would.
+
+    Args:
+        u: Input, ``(batch, channel, seqlen >= 1)``; any float type, any strides.
+        log_poles: Real and negative, per step, ``(channel, mode)``.
+        residues: Weight of each mode, ``(channel, mode)``.
+        skip: Gain on the unfiltered input; none by default.
+        state: ``s`` after the inputs before these; zeros by default.
+        backend: ``"auto"``, or the name of a backend.
+
+    Returns:
+        ``y`` of the shape and dtype of ``u``, and the state after the last input in fp32. Poles, exponentials, sums
+        and states are held in fp32 (fp64 when ``u`` or the poles are).
+
+    Raises:
+        ValueError: if shapes do not fit together.
+
+    Source: the Hyena-LI filter of StripedHyena 2, Ku et al. 2025, arXiv:2503.01868.
+    """
+    _check(u, log_poles, residues, skip, state)
+    serving = choose("modal_conv", backend, u, log_poles, residues, skip, state)
+    y, final = serving.load()(u, log_poles, residues, skip, state)
+    return y, final
+
+
+def _check(u: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor | None, state: Tensor | None) -> None:
+    if u.ndim != 3 or u.shape[2] < 1 or log_poles.ndim != 2 or log_poles.shape != residues.shape:
+        raise ValueError(
+            "modal_conv takes u (B, D, L >= 1) and log_poles and residues (D, N) of one shape; "
+            f"it got {tuple(u.shape)}, {tuple(log_poles.shape)} and {tuple(residues.shape)}."
+        )
+    if u.shape[1] != log_poles.shape[0]:
+        raise ValueError(f"channels differ: u has {u.shape[1]}, log_poles has {log_poles.shape[0]}.")
+    if skip is not None and skip.shape != log_poles.shape[:1]:
+        raise ValueError(f"skip has shape {tuple(skip.shape)}; expected ({log_poles.shape[0]},).")
+    if state is not None and state.shape != (u.shape[0], *log_poles.shape):
+        raise ValueError(f"state has shape {tuple(state.shape)}; expected {(u.shape[0], *log_poles.shape)}.")
+
+
+def _load_reference() -> Callable[..., tuple[Tensor, Tensor]]:
+    from genomix_kernels.modal_conv.reference import modal_conv_reference
+
+    return modal_conv_reference
+
+
+def _load_chunked() -> Callable[..., tuple[Tensor, Tensor]]:
+    from genomix_kernels.modal_conv.chunked import modal_conv_chunked
+
+    return modal_conv_chunked
+
+
+register("modal_conv", "torch_chunked", priority=10, load=_load_chunked)
+register("modal_conv", "reference", priority=0, load=_load_reference)

@@ -1,0 +1,87 @@
+"""`modal_conv` in plain torch as matrix products over chunks of the sequence.
+
+A channel is viewed as ``(chunks, C)``. Within a chunk the filter is a Toeplitz matrix ``T[j, i] = h[i - j]``; what came
+before enters through the state at the chunk's start: ``Y = U T + S E`` with ``E[n, i] = R_n exp(a_n (i + 1))``. States
+follow ``S_{c+1} = exp(a C) S_c + U_c V`` with ``V[j, n] = exp(a_n (C - 1 - j))``; that scan is done by doubling, with
+powers of ``exp(a C)`` that never exceed one, so that fast modes underflow to zero and cannot overflow.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 64
+"""Inputs a chunk. The Toeplitz products cost 2 CHUNK flop an element, the states 4 N / CHUNK of memory each."""
+
+
+def modal_conv_chunked(
+    u: Float[Tensor, "B D L"],
+    log_poles: Float[Tensor, "D N"],
+    residues: Float[Tensor, "D N"],
+    skip: Float[Tensor, " D"] | None = None,
+    state: Float[Tensor, "B D N"] | None = None,
+) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
+    """As `modal_conv`; differentiable in every tensor."""
+    batch, channels, seqlen = u.shape
+    dtype = torch.promote_types(torch.promote_types(u.dtype, log_poles.dtype), torch.float32)
+    a, weights = log_poles.to(dtype), residues.to(dtype)
+    chunk = min(CHUNK, seqlen)
+    whole = seqlen - seqlen % chunk
+    with torch.autocast(device_type=u.device.type, enabled=False):
+        lags = torch.arange(chunk + 1, device=u.device, dtype=dtype)
+        modes = torch.exp(a[..., None] * lags)  # (D, N, C + 1): exp(a lag)
+        start = u.new_zeros(batch, *a.shape, dtype=dtype) if state is None else state.to(dtype)
+        y, s = _whole_chunks(u[..., :whole].to(dtype), a, weights, modes, start, chunk)
+        if whole < seqlen:
+            rest = seqlen - whole
+            tail, s = _whole_chunks(u[..., whole:].to(dtype), a, weights, modes[..., : rest + 1], s, rest)
+            y = torch.cat([y, tail], dim=-1)
+        if skip is not None:
+            y = torch.addcmul(y, skip.to(dtype)[:, None], u.to(dtype))
+    return y.to(u.dtype), s
+
+
+def _whole_chunks(
+    u: Float[Tensor, "B D L"],
+    a: Float[Tensor, "D N"],
+    weights: Float[Tensor, "D N"],
+    modes: Float[Tensor, "D N T"],
+    start: Float[Tensor, "B D N"],
+    chunk: int,
+) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
+    batch, channels, seqlen = u.shape
+    n_chunks = seqlen // chunk
+    rows = u.reshape(batch, channels, n_chunks, chunk).transpose(0, 1)  # (D, B, c, C)
+    h = torch.einsum("dn,dnt->dt", weights, modes[..., :chunk])
+    reach_out = weights[..., None] * modes[..., 1:]  # E: (D, N, C)
+    remember = modes[..., :chunk].flip(-1).transpose(1, 2)  # V: (D, C, N)
+    summaries = torch.matmul(rows, remember[:, None])  # (D, B, c, N)
+    states, final = _scan(summaries, a * chunk, start.transpose(0, 1))
+    y = torch.matmul(rows, _toeplitz(h)[:, None]) + torch.matmul(states, reach_out[:, None])
+    return y.transpose(0, 1).reshape(batch, channels, seqlen), final.transpose(0, 1)
+
+
+def _toeplitz(h: Float[Tensor, "D C"]) -> Float[Tensor, "D C C"]:
+    """Return ``T[d, j, i] = h[d, i - j]``, zero below the diagonal."""
+    channels, chunk = h.shape
+    padded = F.pad(h, (chunk - 1, 0))  # windows of it, read backwards, are the rows of T
+    return padded.unfold(-1, chunk, 1).flip(1)
+
+
+def _scan(
+    summaries: Float[Tensor, "D B c N"], log_decay: Float[Tensor, "D N"], start: Float[Tensor, "D B N"]
+) -> tuple[Float[Tensor, "D B c N"], Float[Tensor, "D B N"]]:
+    """Return the state before each chunk, and the one after the last: ``S_{c+1} = exp(log_decay) S_c + summary_c``."""
+    states = torch.cat(
+        [start[:, :, None], summaries], dim=2
+    )  # state after chunk c - 1, so far without its past
+    n_states = states.shape[2]
+    reach = 1
+    while reach < n_states:
+        decay = torch.exp(log_decay * reach)[:, None, None]
+        states = torch.cat(
+            [states[:, :, :reach], states[:, :, reach:] + decay * states[:, :, :-reach]], dim=2
+        )
+        reach *= 2
+    return states[:, :, :-1], states[:, :, -1]
