@@ -63,10 +63,10 @@ class HyenaOperator(nn.Module):
         return y
 
     def _featurize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
-        u = self.in_proj(x).transpose(1, 2)
-        bias = self.short_filter.bias
-        assert bias is not None
-        return causal_fir(u, self.short_filter.weight[:, 0].flip(-1), bias)
+        # the transposed product is written by the matrix multiplication itself, channels first, as the filters want it
+        weight = self.in_proj.weight.expand(len(x), -1, -1)
+        u = torch.baddbmm(self.in_proj.bias[:, None], weight, x.transpose(1, 2))
+        return causal_fir(u, self.short_filter.weight[:, 0].flip(-1), self.short_filter.bias)
 
     def _split_filters(self, channels: Float[Tensor, "C *L"]) -> tuple[Tensor, ...]:
         n_convolutions = self.order - 1

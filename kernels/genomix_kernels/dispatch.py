@@ -13,8 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class Implementation:
     name: str
     priority: int
     supports: Callable[..., str | None]
-    load: Callable[[], Callable[..., Tensor]]
+    load: Callable[[], Callable[..., Any]]
 
 
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
@@ -42,7 +41,7 @@ def register(
     name: str,
     *,
     priority: int,
-    load: Callable[[], Callable[..., Tensor]],
+    load: Callable[[], Callable[..., Any]],
     supports: Callable[..., str | None] | None = None,
 ) -> None:
     """Add a backend to an operation.
@@ -94,8 +93,8 @@ def choose(operation: str, backend: Backend, *args: object, **kwargs: object) ->
     raise ValueError(f"no backend can serve this call of {operation}: {'; '.join(reasons)}.")
 
 
-def dispatch(operation: str, backend: Backend, *args: object, **kwargs: object) -> Tensor:
-    """Return the result of the operation, computed by the chosen backend."""
+def dispatch(operation: str, backend: Backend, *args: object, **kwargs: object) -> Any:
+    """Return the result of the operation (a tensor, or a tuple of them), computed by the chosen backend."""
     return choose(operation, backend, *args, **kwargs).load()(*args, **kwargs)
 
 

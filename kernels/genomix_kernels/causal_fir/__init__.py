@@ -36,7 +36,8 @@ def causal_fir(
         )
     if bias is not None and bias.shape != taps.shape[:1]:
         raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({taps.shape[0]},).")
-    return dispatch("causal_fir", backend, u, taps, bias)
+    y: Tensor = dispatch("causal_fir", backend, u, taps, bias)
+    return y
 
 
 def _load_reference() -> Callable[..., Tensor]:
@@ -45,4 +46,17 @@ def _load_reference() -> Callable[..., Tensor]:
     return causal_fir_reference
 
 
+def _load_torch_conv() -> Callable[..., Tensor]:
+    from genomix_kernels.causal_fir.torch_conv import causal_fir_torch_conv
+
+    return causal_fir_torch_conv
+
+
+def _why_not_torch_conv(u: Tensor, taps: Tensor, bias: Tensor | None) -> str | None:
+    from genomix_kernels.causal_fir.torch_conv import why_not
+
+    return why_not(u, taps, bias)
+
+
+register("causal_fir", "torch_conv", priority=10, load=_load_torch_conv, supports=_why_not_torch_conv)
 register("causal_fir", "reference", priority=0, load=_load_reference)

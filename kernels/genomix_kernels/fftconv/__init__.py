@@ -32,7 +32,8 @@ def fftconv(
     Source: Poli et al. 2023, Hyena Hierarchy, arXiv:2302.10866.
     """
     _check(u, h, skip)
-    return dispatch("fftconv", backend, u, h, skip)
+    y: Tensor = dispatch("fftconv", backend, u, h, skip)
+    return y
 
 
 def _check(u: Tensor, h: Tensor, skip: Tensor) -> None:

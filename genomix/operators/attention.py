@@ -1,0 +1,156 @@
+"""Causal attention with rotary positions, continued from a cache of keys and values.
+
+Angles are ``(position / position_scale) inv_freq``; channel ``j`` of a head turns with channel ``j + d/2``. ``inv_freq``
+is part of a checkpoint, not recomputed: published StripedHyena 2 weights were run with values rounded to bf16.
+Source: Su et al. 2021, RoFormer, arXiv:2104.09864; Chen et al. 2023, position interpolation, arXiv:2306.15595.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomix.operators.state import MixerState
+
+QUERY_BLOCK = 1024
+"""Queries that attend at a time to a cache: bounds the memory of the mask, ``QUERY_BLOCK x (cached + new)``."""
+
+
+class RotaryAttention(nn.Module):
+    """Multi-head causal attention; a `Mixer`.
+
+    Args:
+        d_model: Width of input and output.
+        n_heads: Heads, of ``d_model / n_heads`` channels each.
+        rope_base: ``inv_freq[j] = rope_base ** (-2 j / head_dim)`` where no checkpoint says otherwise.
+        position_scale: Positions are divided by it (position interpolation); 1 leaves them.
+        has_qkv_bias: Whether the input projection has a bias.
+        has_out_bias: Whether the output projection has one.
+    """
+
+    inv_freq: Tensor
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        rope_base: float,
+        position_scale: float,
+        has_qkv_bias: bool,
+        has_out_bias: bool,
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.head_dim = d_model // n_heads
+        self.position_scale = position_scale
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=has_qkv_bias)  # rows ordered (head, q|k|v, channel)
+        self.out_proj = nn.Linear(d_model, d_model, bias=has_out_bias)
+        exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
+        self.register_buffer("inv_freq", rope_base**-exponents)
+
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Return the mixed sequence."""
+        q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device)[None])
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self._merge(y)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
+    ) -> MixerState:
+        """Return an empty cache with room for ``max_len`` tokens; it grows by doubling where that is not enough."""
+        room = (batch_size, self.n_heads, max_len or 0, self.head_dim)
+        zeros = torch.zeros(batch_size, dtype=torch.long, device=device)
+        return {
+            "keys": torch.zeros(room, device=device, dtype=dtype),
+            "values": torch.zeros(room, device=device, dtype=dtype),
+            "length": zeros,
+            "start": zeros.clone(),
+        }
+
+    def extend(
+        self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None = None
+    ) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        """Return the outputs at L more tokens and the cache after them.
+
+        Args:
+            x: The new inputs.
+            state: Of `init_state` or an earlier `extend`. Its tensors may be written to beyond its length, so
+                copy it first (`map_state` with ``clone``) to continue it in more than one way.
+            keep: False at padding before the first token of a sequence; positions count from that token.
+        """
+        old, new = int(state["length"][0]), x.shape[1]
+        start = state["start"] if keep is None else state["start"] + (~keep).sum(1)
+        positions = torch.arange(old, old + new, device=x.device)[None] - start[:, None]
+        q, k, v = self._project(x, positions.clamp(min=0))
+        keys = _write(state["keys"], k, old)
+        values = _write(state["values"], v, old)
+        has_padding = keep is not None or bool((start > 0).any())
+        y = _attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
+        after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
+        return self._merge(y), after
+
+    def _project(self, x: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = self.qkv(x).unflatten(-1, (self.n_heads, 3, self.head_dim))
+        q, k, v = (stream.transpose(1, 2) for stream in qkv.unbind(3))  # (B, H, L, d)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        scaled = positions.to(precise) / self.position_scale
+        angles = scaled[..., None] * self.inv_freq.to(precise)
+        cos, sin = (table.to(x.dtype)[:, None] for table in (angles.cos(), angles.sin()))
+        return _rotate(q, cos, sin), _rotate(k, cos, sin), v
+
+    def _merge(self, y: Float[Tensor, "B H L d"]) -> Float[Tensor, "B L D"]:
+        out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
+        return out
+
+
+def _rotate(x: Float[Tensor, "B H L d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B H L d"]:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def _write(
+    cache: Float[Tensor, "B H M d"], new: Float[Tensor, "B H L d"], at: int
+) -> Float[Tensor, "B H M d"]:
+    needed = at + new.shape[2]
+    if needed > cache.shape[2]:
+        room = max(needed, 2 * cache.shape[2])
+        grown = cache.new_zeros(*cache.shape[:2], room, cache.shape[3])
+        grown[:, :, :at] = cache[:, :, :at]
+        cache = grown
+    cache[:, :, at:needed] = new.to(cache.dtype)
+    return cache
+
+
+def _attend(
+    q: Float[Tensor, "B H L d"],
+    keys: Float[Tensor, "B H M d"],
+    values: Float[Tensor, "B H M d"],
+    start: Int[Tensor, " B"] | None,
+) -> Float[Tensor, "B H L d"]:
+    """Attend from the last L of M positions; rows of padding (before ``start``) see only themselves."""
+    new, everything = q.shape[2], keys.shape[2]
+    if start is None and new == everything:
+        return F.scaled_dot_product_attention(q, keys, values, is_causal=True)
+    if start is None and new == 1:
+        return F.scaled_dot_product_attention(q, keys, values)
+    old = everything - new
+    columns = torch.arange(everything, device=q.device)
+    blocks = []
+    for begin in range(0, new, QUERY_BLOCK):
+        rows = torch.arange(old + begin, old + min(begin + QUERY_BLOCK, new), device=q.device)
+        seen = (columns <= rows[:, None])[None, None]
+        if start is not None:
+            after_start = columns >= start[:, None]
+            itself = columns == rows[:, None]
+            seen = seen & (after_start[:, None] | itself)[:, None]
+        last = int(rows[-1]) + 1
+        blocks.append(
+            F.scaled_dot_product_attention(
+                q[:, :, begin : begin + QUERY_BLOCK],
+                keys[:, :, :last],
+                values[:, :, :last],
+                attn_mask=seen[..., :last],
+            )
+        )
+    return torch.cat(blocks, dim=2)

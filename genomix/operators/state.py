@@ -1,0 +1,36 @@
+"""What a mixer remembers of the tokens that it has seen, so that more can be appended exactly.
+
+A state is a small dictionary of tensors whose first axis is the batch, which makes the things that are done with states
+the same for every operator: take some sequences of a batch, repeat one for many continuations, copy, move.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MixerState = dict[str, Tensor]
+
+
+def map_state(state: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> MixerState:
+    """Return a new state with every tensor changed in the same way; the old one stays as it was."""
+    return {name: change(tensor) for name, tensor in state.items()}
+
+
+def select_rows(state: Mapping[str, Tensor], rows: Tensor) -> MixerState:
+    """Return the state of some sequences of the batch, in the order of ``rows``; a row may be taken many times."""
+    return map_state(state, lambda tensor: tensor.index_select(0, rows))
+
+
+def state_bytes(state: Mapping[str, Tensor]) -> int:
+    """Return the memory that a state holds, in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
+def append_tail(
+    tail: Float[Tensor, "B D T"], new: Float[Tensor, "B D L"]
+) -> tuple[Float[Tensor, "B D M"], Float[Tensor, "B D T"]]:
+    """Return ``tail`` and ``new`` side by side, and the last T of them: the tail for the time after."""
+    joined = torch.cat([tail.to(new.dtype), new], dim=-1)
+    return joined, joined[..., joined.shape[-1] - tail.shape[-1] :].clone()
