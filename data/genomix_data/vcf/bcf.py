@@ -82,6 +82,11 @@ class BcfRecord:
     info_start: int
     dictionary: BcfDictionary
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the record."""
+        return len(self.shared) + len(self.individual)
+
     def annotated(self, values: InfoValues, drop_prefix: str = "") -> bytes:
         """Return the record with ``values`` in its INFO, keys that begin with ``drop_prefix`` removed first."""
         ids = self.dictionary.ids

@@ -1,7 +1,7 @@
 """The header of a VCF as text: lines are kept as they came, and only added to or replaced by name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from genomix_data.errors import InputFileError
@@ -122,7 +122,9 @@ class UsedNames:
                 self.formats[name] = None
 
 
-def repair_header(header: VcfHeader, used: UsedNames, contig_lengths: Mapping[str, int]) -> VcfHeader:
+def repair_header(
+    header: VcfHeader, used: UsedNames, contig_length: Callable[[str], int | None] | None = None
+) -> VcfHeader:
     """Return ``header`` with a declaration for each used name that it lacks; END is always declared.
 
     htslib cannot write a BCF record whose keys, filters or contig the header does not declare. Undeclared INFO and
@@ -131,14 +133,16 @@ def repair_header(header: VcfHeader, used: UsedNames, contig_lengths: Mapping[st
     Args:
         header: The header as it came.
         used: Names that the records use.
-        contig_lengths: Length in bp by contig name as the VCF spells it, where it is known.
+        contig_length: Gives the length in bp of a contig by the name that the VCF uses, or None.
     """
     added: list[str] = []
     declared = header.declared("contig")
     for name in used.contigs:
         if name not in declared:
-            length = f",length={contig_lengths[name]}" if name in contig_lengths else ""
-            added.append(f"##contig=<ID={name}{length}>")
+            length = contig_length(name) if contig_length else None
+            added.append(
+                f"##contig=<ID={name}>" if length is None else f"##contig=<ID={name},length={length}>"
+            )
     known = header.declared("FILTER") | {"PASS", ".", ""}
     added += [
         f'##FILTER=<ID={name},Description="Used by a record, declared by genomix">'

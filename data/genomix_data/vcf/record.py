@@ -5,28 +5,12 @@ and ``END`` equal to POS vanishes. So a text record is kept as bytes, and annota
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from genomix_data.errors import InputFileError
 
 InfoValues = Mapping[str, Sequence[float | str | None]]
-
-
-class AnnotatedRecord(Protocol):
-    """What scoring needs of a record, of text or of BCF."""
-
-    chrom: str
-    pos: int
-    id: str
-    ref: str
-    alts: tuple[str, ...]
-    where: str
-
-    def annotated(self, values: InfoValues, drop_prefix: str) -> bytes:
-        """Return the record as bytes with ``values`` in its INFO."""
-        ...
 
 
 class VcfRecord:
@@ -78,6 +62,11 @@ class VcfRecord:
                 "The file may be cut or edited by hand."
             )
         return cls(columns, where)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the line."""
+        return sum(map(len, self.columns))
 
     @property
     def info(self) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ the header before the first record, and only the end of the input tells which na
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -43,7 +43,7 @@ class VcfWriter:
         index_format: Which of the two; BCF has ``csi`` only.
         drop_prefix: INFO keys with this prefix in the input are replaced.
         dictionary: That of a BCF reader whose records stay binary (`VcfReader.dictionary`).
-        contig_lengths: Lengths in bp for contigs that the header lacks, by the name that the VCF uses.
+        contig_length: Gives the length in bp of a contig that the header lacks, by the name that the VCF uses.
 
     Raises:
         ConfigError: if an index is wanted where there can be none.
@@ -60,7 +60,7 @@ class VcfWriter:
         index_format: IndexFormat = "csi",
         drop_prefix: str = "",
         dictionary: BcfDictionary | None = None,
-        contig_lengths: Mapping[str, int] | None = None,
+        contig_length: Callable[[str], int | None] | None = None,
     ) -> None:
         self.output_type: OutputType = output_type or output_type_of(out)
         is_bcf = self.output_type in ("b", "u")
@@ -72,7 +72,7 @@ class VcfWriter:
             raise ConfigError("BCF takes a .csi index, not .tbi; use --index-format csi.")
         self._header = header
         self._drop_prefix = drop_prefix
-        self._contig_lengths = dict(contig_lengths or {})
+        self._contig_length = contig_length
         self._used = UsedNames.none()
         self._dictionary: BcfDictionary | None = None
         if is_bcf and dictionary is not None:
@@ -117,7 +117,7 @@ class VcfWriter:
         """Turn the spooled record lines into BCF under a header that declares all that they use."""
         whole = spool.with_suffix(".vcf")
         with whole.open("wb") as handle, spool.open("rb") as lines:
-            handle.write(repair_header(self._header, self._used, self._contig_lengths).to_bytes())
+            handle.write(repair_header(self._header, self._used, self._contig_length).to_bytes())
             while chunk := lines.read(1 << 20):
                 handle.write(chunk)
         spool.unlink()

@@ -1,0 +1,169 @@
+"""What scoring takes and what it gives: options, statuses, scores, and the summary of a run."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from genomix_data.errors import ConfigError
+
+Strand = Literal["both", "forward"]
+Reduce = Literal["sum", "mean"]
+CheckRef = Literal["w", "e", "x"]
+Dtype = Literal["float32", "bfloat16"]
+
+DEFAULT_WINDOW = 1024
+
+
+class Status(StrEnum):
+    """Why an allele has a score, or has none."""
+
+    OK = "OK"
+    REF_MISMATCH = "REF_MISMATCH"
+    SYMBOLIC = "SYMBOLIC"
+    STAR = "STAR"
+    NON_ACGT = "NON_ACGT"
+    TOO_LONG = "TOO_LONG"
+    NO_CONTIG = "NO_CONTIG"
+    EDGE = "EDGE"
+
+
+STATUS_MEANING: dict[Status, str] = {
+    Status.OK: "scored",
+    Status.REF_MISMATCH: "REF is not what the FASTA has at POS",
+    Status.SYMBOLIC: "symbolic allele (<DEL>, <*>, <NON_REF>) or breakend",
+    Status.STAR: "* (deleted by an upstream variant)",
+    Status.NON_ACGT: "REF or ALT holds a letter other than A, C, G, T",
+    Status.TOO_LONG: "an allele is longer than half the window",
+    Status.NO_CONTIG: "the FASTA has no such contig",
+    Status.EDGE: "outside the contig, or too close to its right end for windows of equal length",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreOptions:
+    """How variants are scored.
+
+    Args:
+        window: Window in bp; None takes the smaller of 1,024 and the model's context.
+        strand: ``both`` averages the scores of the window and of its reverse complement.
+        reduce: ``sum`` of log-likelihoods over the window, or their ``mean`` over scored positions.
+        check_ref: Where REF is not what the FASTA has: ``w`` leaves it unscored, ``e`` stops, ``x`` drops the record.
+        max_ref_mismatch: Stop when a larger part of the first records mismatches; 1 never stops.
+        ignore_contig_lengths: Go on where the VCF header and the FASTA give a contig different lengths.
+        batch_size: Windows in a forward pass; None chooses by window and device.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        dtype: Of the model's matrix products; log-softmax is fp32 in any case.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    window: int | None = None
+    strand: Strand = "both"
+    reduce: Reduce = "sum"
+    check_ref: CheckRef = "w"
+    max_ref_mismatch: float = 0.2
+    ignore_contig_lengths: bool = False
+    batch_size: int | None = None
+    device: str = "auto"
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 2:
+            raise ConfigError(
+                f"window={self.window} bp; a window needs at least 2 (the first base is not scored)."
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"batch_size={self.batch_size}; expected at least 1.")
+        if not 0.0 <= self.max_ref_mismatch <= 1.0:
+            raise ConfigError(f"max_ref_mismatch={self.max_ref_mismatch}; expected a fraction from 0 to 1.")
+        for name, value, known in (
+            ("strand", self.strand, ("both", "forward")),
+            ("reduce", self.reduce, ("sum", "mean")),
+            ("check_ref", self.check_ref, ("w", "e", "x")),
+            ("dtype", self.dtype, ("float32", "bfloat16")),
+        ):
+            if value not in known:
+                raise ConfigError(f"{name}={value!r}; expected one of {', '.join(known)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class VariantScore:
+    """The score of one ALT allele.
+
+    Attributes:
+        status: `Status.OK`, or why the others are None.
+        llr: log P(ALT window) - log P(REF window) in nats, mean of the strands; negative = ALT less likely.
+        llr_fwd: Of the forward strand.
+        llr_rc: Of the reverse complement; None when only the forward strand is scored.
+    """
+
+    status: Status
+    llr: float | None = None
+    llr_fwd: float | None = None
+    llr_rc: float | None = None
+
+
+@dataclass(slots=True)
+class ScoreSummary:
+    """What a run did.
+
+    Attributes:
+        records: Records read.
+        dropped: Records left out by ``check_ref="x"``.
+        no_alt: Records with ALT ``.``, which have no allele to score.
+        by_status: Alleles by status.
+        windows: Windows that went through the model; shared ones count once.
+        window: Window in bp.
+        seconds: Wall time.
+        model_sha256: Of the model's weights.
+        output: Where the records went; None for standard output.
+    """
+
+    records: int = 0
+    dropped: int = 0
+    no_alt: int = 0
+    by_status: dict[Status, int] = field(default_factory=dict)
+    windows: int = 0
+    window: int = 0
+    seconds: float = 0.0
+    model_sha256: str = ""
+    output: str | None = None
+
+    @property
+    def alleles(self) -> int:
+        """ALT alleles read."""
+        return sum(self.by_status.values())
+
+    @property
+    def scored(self) -> int:
+        """ALT alleles with a score."""
+        return self.by_status.get(Status.OK, 0)
+
+    @property
+    def unscored(self) -> int:
+        """ALT alleles without one."""
+        return self.alleles - self.scored
+
+    @property
+    def alleles_per_second(self) -> float:
+        """Scored alleles by wall time."""
+        return self.scored / self.seconds if self.seconds > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        return {
+            "records": self.records,
+            "records_dropped": self.dropped,
+            "records_without_alt": self.no_alt,
+            "alleles": self.alleles,
+            "alleles_scored": self.scored,
+            "alleles_unscored": self.unscored,
+            "by_status": {status.value: count for status, count in sorted(self.by_status.items())},
+            "windows": self.windows,
+            "window_bp": self.window,
+            "seconds": round(self.seconds, 3),
+            "alleles_per_second": round(self.alleles_per_second, 1),
+            "model_sha256": self.model_sha256,
+            "output": self.output,
+        }
