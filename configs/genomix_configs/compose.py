@@ -100,23 +100,6 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
     return options
 
 
-def read_values(path: Path) -> dict[str, Any]:
-    """Return the values of a ``config.yaml`` that an earlier run wrote.
-
-    Raises:
-        ConfigError: if the file is missing or not such a file.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{str(path)!r} does not exist; there is no run to continue in this folder.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{str(path)!r} is not YAML: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{str(path)!r} holds no settings; it should be the config.yaml of a run.")
-    return values
-
-
 def to_yaml(values: dict[str, Any]) -> str:
     """Return values as YAML, in the order of the config."""
     return yaml.safe_dump(values, sort_keys=False, width=100)
@@ -131,7 +114,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             raise bad_syntax(text) from error
         if parsed[-1].is_sweep_override():
-            raise ConfigError(f"{text!r} gives several values for one run; run genomix once for each of them.")
+            raise ConfigError(
+                f"{text!r} gives several values for one run; run genomix once for each of them."
+            )
     return parsed
 
 

@@ -70,8 +70,12 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _check(self.lr > 0, f"optimizer.lr is {self.lr}; it must be above 0.")
-        _check(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}; it must not be negative.")
-        _check(all(0 <= b < 1 for b in self.betas), f"optimizer.betas are {self.betas}; each must lie in [0, 1).")
+        _check(
+            self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}; it must not be negative."
+        )
+        _check(
+            all(0 <= b < 1 for b in self.betas), f"optimizer.betas are {self.betas}; each must lie in [0, 1)."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +192,9 @@ class TrainerConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        _check(self.clip is None or self.clip > 0, f"trainer.clip is {self.clip}; it must be above 0, or null.")
+        _check(
+            self.clip is None or self.clip > 0, f"trainer.clip is {self.clip}; it must be above 0, or null."
+        )
         for key in ("accumulate", "log_every"):
             value = getattr(self, key)
             _check(value >= 1, f"trainer.{key} is {value}; it must be at least 1.")
@@ -217,7 +223,9 @@ class StepTrainerConfig(TrainerConfig):
             value = getattr(self, key)
             _check(value >= 1, f"trainer.{key} is {value}; it must be at least 1.")
         every = self.validate_every
-        _check(every is None or every >= 1, f"trainer.validate_every is {every}; it must be at least 1, or null.")
+        _check(
+            every is None or every >= 1, f"trainer.validate_every is {every}; it must be at least 1, or null."
+        )
         order = self.markov_order
         _check(0 <= order <= 12, f"trainer.markov_order is {order}; it must lie between 0 and 12.")
 
@@ -244,7 +252,9 @@ class PretrainConfig:
             f"data.seqlen is {self.data.seqlen}, but {self.model.name} takes at most model.l_max={l_max} tokens. "
             "Shorten the windows or choose a model with a longer context (genomix models).",
         )
-        _check(self.model.init is None, "model.init is for fine-tuning; pretraining starts from random weights.")
+        _check(
+            self.model.init is None, "model.init is for fine-tuning; pretraining starts from random weights."
+        )
 
 
 def _pretraining_model() -> ModelConfig:

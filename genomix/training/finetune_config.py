@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from genomix.heads.pooling import Pooling
 from genomix.training.config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 from genomix_data.errors import ConfigError
 
-Pooling = Literal["mean", "last", "first", "max"]
 Monitor = Literal["mcc", "accuracy", "f1", "auroc", "loss"]
 
 
@@ -45,7 +45,8 @@ class TableDataConfig:
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.train is None):
             raise ConfigError(
-                "give the data either as data.train=TABLE data.test=TABLE, or as data.folder=FOLDER (Genomic Benchmarks)."
+                "give the data either as data.train=TABLE data.test=TABLE, or as data.folder=FOLDER "
+                "(Genomic Benchmarks)."
             )
         if self.train is not None and self.test is None:
             raise ConfigError(
@@ -68,9 +69,15 @@ class HeadConfig:
 
     Args:
         pooling: How the positions of a sequence become one vector; padding never takes part.
+        dropout: Between pooling and the linear map.
     """
 
     pooling: Pooling = "mean"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head.dropout is {self.dropout}; it must be at least 0 and below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)

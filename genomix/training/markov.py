@@ -1,6 +1,6 @@
 """Order-k Markov models of DNA: the baseline that a language model has to beat.
 
-The probability of base ``b`` after the ``k`` bases of its context ``c`` falls back, order by order, on shorter contexts:
+The probability of base ``b`` after its context ``c`` of ``k`` bases falls back, order by order, on shorter contexts:
 
     P_j(b | c_j) = (n(c_j b) + alpha * P_{j-1}(b | c_{j-1})) / (n(c_j) + alpha),   P_{-1} = 1/4
 
@@ -9,7 +9,7 @@ A base whose context is cut by an N or by the start of its sequence is predicted
 order scores exactly the same bases. Everything is counted and looked up by numpy, with no Python loop over bases.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ OTHER = 4
 DENSE_LIMIT = 1 << 22
 """Largest count table (entries) kept as an array; beyond it only the words that occur are kept."""
 
+_GAP = np.array([OTHER], dtype=np.uint8)
 _CODE_OF_BYTE = np.full(256, OTHER, dtype=np.uint8)
 for _code, _letters in enumerate((b"Aa", b"Cc", b"Gg", b"Tt")):
     _CODE_OF_BYTE[list(_letters)] = _code
@@ -87,16 +88,15 @@ class MarkovModel:
         """Count the words of the training sequences (codes, see `base_codes`) and return the model itself."""
         strands: list[Codes] = []
         for codes in sequences:
-            strands.append(codes)
+            strands += [codes, _GAP]
             if self.both_strands:
-                strands.append(complement_codes(codes))
+                strands += [complement_codes(codes), _GAP]
+        joined = np.concatenate(strands) if strands else np.empty(0, np.uint8)
         self._words, self._contexts = [], []
-        for k in range(self.order + 1):
-            words = np.concatenate(
-                [_whole_words(codes, k + 1) for codes in strands] or [np.empty(0, np.int64)]
-            )
-            self._words.append(_Counts.of(words, k + 1))
-            self._contexts.append(_Counts.of(words // 4, k))
+        for k, words, whole in _words_of_every_order(joined, self.order):
+            present = words[whole]
+            self._words.append(_Counts.of(present, k + 1))
+            self._contexts.append(_Counts.of(present // 4, k))
         return self
 
     def log2_probabilities(self, codes: Codes) -> NDArray[np.float64]:
@@ -108,10 +108,9 @@ class MarkovModel:
         known = codes < OTHER
         probability = np.full(len(codes), 0.25)
         result = np.full((self.order + 1, len(codes)), np.nan)
-        for k, (words_seen, contexts_seen) in enumerate(zip(self._words, self._contexts, strict=True)):
-            words, whole = _words_ending_at(codes, k + 1)
-            seen = words_seen.look_up(words[whole])
-            context = contexts_seen.look_up(words[whole] // 4)
+        for k, words, whole in _words_of_every_order(codes, self.order):
+            seen = self._words[k].look_up(words[whole])
+            context = self._contexts[k].look_up(words[whole] // 4)
             probability[whole] = (seen + self.alpha * probability[whole]) / (context + self.alpha)
             result[k, known] = np.log2(probability[known])
         return result
@@ -140,25 +139,17 @@ class MarkovModel:
         return total / n
 
 
-def _words_ending_at(codes: Codes, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the word of ``length`` bases that ends at each position, and whether it is all A, C, G, T."""
-    words = np.zeros(len(codes), dtype=np.int64)
-    whole = np.zeros(len(codes), dtype=np.bool_)
-    if len(codes) < length:
-        return words, whole
-    n = len(codes) - length + 1
-    # An int64 view of one slice a letter: `length` passes over the array instead of one step a base.
-    last = words[length - 1 :]
-    fine = np.ones(n, dtype=np.bool_)
-    for offset in range(length):
-        letters = codes[offset : offset + n]
-        last *= 4
-        last += letters
-        fine &= letters < OTHER
-    whole[length - 1 :] = fine
-    return words, whole
-
-
-def _whole_words(codes: Codes, length: int) -> NDArray[np.int64]:
-    words, whole = _words_ending_at(codes, length)
-    return words[whole]
+def _words_of_every_order(
+    codes: Codes, order: int
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.bool_]]]:
+    """Yield k, the word of ``k + 1`` bases that ends at each position, and whether it is all A, C, G, T."""
+    is_base = codes < OTHER
+    letters = np.where(is_base, codes, 0).astype(np.int64)
+    words, whole = letters.copy(), is_base.copy()
+    yield 0, words, whole
+    for k in range(1, order + 1):
+        # The word grows by one base on its left.
+        words[k:] += letters[: len(letters) - k] << (2 * k)
+        whole[k:] &= is_base[: len(is_base) - k]
+        whole[:k] = False
+        yield k, words, whole

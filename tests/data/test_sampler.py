@@ -1,7 +1,8 @@
 import pytest
-from genomix_data.sampler import EpochBatches, EpochOrder, mix64, ordered_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from genomix_data.sampler import EpochBatches, EpochOrder, mix64, ordered_index
 
 
 @given(n=st.integers(1, 400), seed=st.integers(0, 2**63), epoch=st.integers(0, 1000))

@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from genomix.training import markov
 from genomix.training.markov import OTHER, MarkovModel, base_codes, complement_codes
 
@@ -35,7 +36,9 @@ def test_probabilities_are_those_of_counting_by_hand(both_strands):
             if letter == "N":
                 assert np.isnan(found[order, i])
             else:
-                assert found[order, i] == pytest.approx(np.log2(brute_force(strands, held_out, i, order, 1.5)))
+                assert found[order, i] == pytest.approx(
+                    np.log2(brute_force(strands, held_out, i, order, 1.5))
+                )
 
 
 def test_probabilities_of_the_four_bases_sum_to_one():
@@ -79,7 +82,9 @@ def test_codes_know_case_and_the_other_strand():
     assert complement_codes(codes).tolist() == [OTHER, OTHER, 0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((25,), "between 0 and 24"), ((2, 0.0), "positive strength")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((25,), "between 0 and 24"), ((2, 0.0), "positive strength")]
+)
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         MarkovModel(*arguments)

@@ -1,0 +1,34 @@
+"""Model cards: what a native checkpoint says of itself."""
+
+from genomix.training.config import PretrainConfig
+from genomix.training.results import PretrainResult
+
+
+def language_model_card(config: PretrainConfig, result: PretrainResult) -> str:
+    """Return the README.md of a pretrained model."""
+    genomes = ", ".join(path.name for path in config.data.fasta)
+    markov = result.markov
+    return f"""# {config.model.name}, pretrained on {genomes}
+
+A causal language model of DNA, one token a base, trained with genomix.
+
+| | |
+|---|---|
+| parameters | {result.n_parameters:,} |
+| longest input | {config.model.config.l_max:,} tokens |
+| trained on | {result.n_train_bases:,} bases, {result.steps:,} steps ({result.epochs:.2f} epochs) |
+| weights of | step {result.best_step:,}, the best on validation |
+| held-out bases | {result.held_out.n_bases:,} |
+| bits per base | {result.held_out.bits_per_base:.4f} |
+| bits per base over A, C, G, T | {result.held_out.bits_per_base_acgt:.4f} |
+| Markov model of order {markov.best_order}, same bases | {markov.bits_per_base:.4f} |
+
+Scored: {result.held_out_rule}.
+
+`config.json` beside this file holds the settings, versions and checksums of the run.
+
+```
+genomix score variants.vcf.gz -f genome.fa -m {result.model_folder.name} -o scored.vcf.gz
+genomix finetune model.init={result.model_folder.name} data.train=train.csv data.test=test.csv -o classifier
+```
+"""

@@ -1,0 +1,150 @@
+"""What Lightning optimizes: a model, its loss, and an optimizer whose every step is a pure function of its number."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomix.heads.classifier import SequenceClassifier
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.training.config import OptimizerConfig, ScheduleConfig
+from genomix.training.optim import parameter_groups
+from genomix.training.schedule import cosine_with_warmup
+from genomix_data.lm_dataset import IGNORED, LMBatch
+from genomix_data.sampler import mix64
+from genomix_data.table_dataset import LabelledBatch
+
+_DROPOUT = 7  # keeps the seeds of dropout apart from those of the data
+
+
+class TrainingTask(LightningModule):
+    """A model under training; children say what the loss of a batch is.
+
+    Dropout is seeded by the number of the batch, and the learning rate set by the number of the step, so that a
+    resumed run makes the very steps of one that was never interrupted.
+
+    Args:
+        model: What is trained.
+        optimizer: Settings of AdamW.
+        schedule: Learning rate over the steps.
+        total_steps: Optimizer steps of the whole run.
+        accumulate: Batches in an optimizer step.
+        clip: Largest gradient norm; None for no limit.
+        seed: Of dropout.
+        start_step: Steps that were made before this part of the run.
+        optimizer_state: What `torch.optim.Optimizer.state_dict` gave after those steps.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+        total_steps: int,
+        accumulate: int,
+        clip: float | None,
+        seed: int,
+        start_step: int = 0,
+        optimizer_state: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer_config = optimizer
+        self.schedule = schedule
+        self.total_steps = schedule.total_steps or total_steps
+        self.accumulate = accumulate
+        self.clip = clip
+        self.seed = seed
+        self.step = start_step
+        self.batch = start_step * accumulate
+        self.optimizer_state = optimizer_state
+        self.loss = torch.zeros(())
+        self.grad_norm = torch.zeros(())
+        self.lr = learning_rate(self.step, optimizer.lr, schedule, self.total_steps)
+        self._base_lrs: list[float] = []
+
+    def configure_optimizers(self) -> torch.optim.AdamW:
+        """Return AdamW on the groups of `parameter_groups`, with the state of an earlier part of the run."""
+        config = self.optimizer_config
+        groups = parameter_groups(self.model, config.lr, config.weight_decay)
+        self._base_lrs = [float(group["lr"]) for group in groups]
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+        if self.optimizer_state is not None:
+            optimizer.load_state_dict(self.optimizer_state)
+        return optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the loss of a batch, and keep its value in ``loss``."""
+        loss = self.loss_of(batch)
+        self.loss = loss.detach()
+        return loss
+
+    def loss_of(self, batch: Any) -> Float[Tensor, ""]:
+        """Return the mean loss of a batch, in nats."""
+        raise NotImplementedError
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout for this batch."""
+        torch.manual_seed(mix64(self.seed, self.batch, _DROPOUT) >> 1)
+
+    def count_batch(self) -> None:
+        """Count a batch that is done, and the optimizer step that it may have ended."""
+        self.batch += 1
+        self.step = self.batch // self.accumulate
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any
+    ) -> None:
+        """Clip the gradient's norm, and set the learning rate of this step."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.grad_norm = nn.utils.clip_grad_norm_(
+            parameters, self.clip if self.clip is not None else math.inf
+        )
+        for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
+            group["lr"] = learning_rate(self.step, base, self.schedule, self.total_steps)
+        self.lr = learning_rate(self.step, self.optimizer_config.lr, self.schedule, self.total_steps)
+
+
+class LanguageModelTask(TrainingTask):
+    """Next-token cross-entropy over all rows of the vocabulary; N and padding are no targets."""
+
+    model: HyenaDNA
+
+    def loss_of(self, batch: LMBatch) -> Float[Tensor, ""]:
+        """Return the mean loss per target of a batch, in nats."""
+        logits = self.model(batch.inputs).float()
+        total = F.cross_entropy(
+            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        # A batch of nothing but N has no loss, rather than 0 / 0.
+        return total / (batch.targets != IGNORED).sum().clamp(min=1)
+
+
+class ClassifierTask(TrainingTask):
+    """Cross-entropy over the classes."""
+
+    model: SequenceClassifier
+
+    def loss_of(self, batch: LabelledBatch) -> Float[Tensor, ""]:
+        """Return the mean loss per sequence of a batch, in nats."""
+        return F.cross_entropy(self.model(batch.ids, batch.lengths).float(), batch.labels)
+
+
+def learning_rate(step: int, lr: float, schedule: ScheduleConfig, total_steps: int) -> float:
+    """Return the learning rate of optimizer step ``step`` (0-based), for a group whose peak is ``lr``."""
+    warmup_steps = schedule.warmup_fraction * total_steps
+    if schedule.name == "constant" and step >= warmup_steps:
+        return lr
+    return cosine_with_warmup(
+        step,
+        lr=lr,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        min_lr=schedule.min_lr_fraction * lr,
+        warmup_start_lr=min(1e-6, lr),
+    )
