@@ -158,10 +158,11 @@ def _holds(place: Path, contents: dict[str, bytes]) -> bool:
     try:
         if any(_with(place, suffix).read_bytes() != data for suffix, data in contents.items()):
             return False
+    except OSError:
+        return False
+    try:
         for suffix in contents:
             _with(place, suffix).touch()
-    except FileNotFoundError:
-        return False
     except OSError as error:
         logger.debug("the index of %s is right, but its time stamp cannot be set: %s", place, error)
     return True

@@ -1,0 +1,96 @@
+"""Outputs are whole or absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from genomix_data.atomic import atomic_file, atomic_folder
+from genomix_data.errors import InputFileError
+
+
+def interrupt_file(final: Path, error: type[BaseException]) -> None:
+    with atomic_file(final) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def interrupt_folder(final: Path) -> None:
+    with atomic_folder(final) as temporary:
+        (temporary / "config.json").write_text("half")
+        raise KeyboardInterrupt
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(item.relative_to(folder)) for item in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_interrupted_file_leaves_nothing(tmp_path: Path, error: type[BaseException]):
+    with pytest.raises(error):
+        interrupt_file(tmp_path / "out.vcf.gz", error)
+    assert listing(tmp_path) == []
+
+
+def test_interrupted_file_keeps_the_old_one(tmp_path: Path):
+    final = tmp_path / "out.txt"
+    final.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_file(final, KeyboardInterrupt)
+    assert (final.read_text(), listing(tmp_path)) == ("old", ["out.txt"])
+
+
+def test_file_appears_whole_with_usual_permissions(tmp_path: Path):
+    final = tmp_path / "new" / "folder" / "out.vcf.gz"
+    with atomic_file(final) as temporary:
+        assert temporary.name.endswith(".vcf.gz")
+        assert temporary.parent.parent == final.parent
+        temporary.write_text("whole")
+        assert not final.exists()
+    mask = os.umask(0)
+    os.umask(mask)
+    assert final.read_text() == "whole"
+    assert final.stat().st_mode & 0o777 == 0o666 & ~mask
+    assert listing(final.parent) == ["out.vcf.gz"]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_interrupted_folder_leaves_what_was_there(tmp_path: Path, existing: bool):
+    final = tmp_path / "model"
+    if existing:
+        final.mkdir()
+        (final / "config.json").write_text("old")
+    before = listing(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_folder(final)
+    assert listing(tmp_path) == before
+    assert not existing or (final / "config.json").read_text() == "old"
+
+
+def test_folder_is_replaced_whole(tmp_path: Path):
+    final = tmp_path / "model"
+    final.mkdir()
+    (final / "stale.bin").write_text("old")
+    with atomic_folder(final) as temporary:
+        (temporary / "config.json").write_text("new")
+        assert (final / "stale.bin").exists()
+    assert listing(tmp_path) == ["model", "model/config.json"]
+
+
+def test_outputs_that_cannot_be(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(InputFileError, match="is a folder"), atomic_file(tmp_path):
+        pass
+    with pytest.raises(InputFileError, match="is a file"), atomic_folder(file):
+        pass
+    with pytest.raises(InputFileError, match="cannot create the folder"), atomic_file(file / "sub" / "out"):
+        pass
+
+
+def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Permission bits do not bind root, so the question itself is answered here.
+    monkeypatch.setattr("genomix_data.atomic.os.access", lambda path, mode: False)
+    with pytest.raises(InputFileError, match="is not writable"), atomic_file(tmp_path / "out"):
+        pass
+    assert listing(tmp_path) == []
