@@ -26,13 +26,13 @@ def listing(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
-def test_interrupted_file_leaves_nothing(tmp_path: Path, error: type[BaseException]):
+def test_interrupted_file_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error):
         interrupt_file(tmp_path / "out.vcf.gz", error)
     assert listing(tmp_path) == []
 
 
-def test_interrupted_file_keeps_the_old_one(tmp_path: Path):
+def test_interrupted_file_keeps_the_old_one(tmp_path: Path) -> None:
     final = tmp_path / "out.txt"
     final.write_text("old")
     with pytest.raises(KeyboardInterrupt):
@@ -40,7 +40,7 @@ def test_interrupted_file_keeps_the_old_one(tmp_path: Path):
     assert (final.read_text(), listing(tmp_path)) == ("old", ["out.txt"])
 
 
-def test_file_appears_whole_with_usual_permissions(tmp_path: Path):
+def test_file_appears_whole_with_usual_permissions(tmp_path: Path) -> None:
     final = tmp_path / "new" / "folder" / "out.vcf.gz"
     with atomic_file(final) as temporary:
         assert temporary.name.endswith(".vcf.gz")
@@ -55,7 +55,7 @@ def test_file_appears_whole_with_usual_permissions(tmp_path: Path):
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_interrupted_folder_leaves_what_was_there(tmp_path: Path, existing: bool):
+def test_interrupted_folder_leaves_what_was_there(tmp_path: Path, existing: bool) -> None:
     final = tmp_path / "model"
     if existing:
         final.mkdir()
@@ -67,7 +67,7 @@ def test_interrupted_folder_leaves_what_was_there(tmp_path: Path, existing: bool
     assert not existing or (final / "config.json").read_text() == "old"
 
 
-def test_folder_is_replaced_whole(tmp_path: Path):
+def test_folder_is_replaced_whole(tmp_path: Path) -> None:
     final = tmp_path / "model"
     final.mkdir()
     (final / "stale.bin").write_text("old")
@@ -77,7 +77,7 @@ def test_folder_is_replaced_whole(tmp_path: Path):
     assert listing(tmp_path) == ["model", "model/config.json"]
 
 
-def test_outputs_that_cannot_be(tmp_path: Path):
+def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(InputFileError, match="is a folder"), atomic_file(tmp_path):
@@ -88,7 +88,7 @@ def test_outputs_that_cannot_be(tmp_path: Path):
         pass
 
 
-def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Permission bits do not bind root, so the question itself is answered here.
     monkeypatch.setattr("genomix_data.atomic.os.access", lambda path, mode: False)
     with pytest.raises(InputFileError, match="is not writable"), atomic_file(tmp_path / "out"):

@@ -30,12 +30,12 @@ ENSEMBL = ContigNames(["1", "2", "X", "MT", "KI270302.1"])
         ("chr01", None, None),
     ],
 )
-def test_spellings(name: str, ucsc: str | None, ensembl: str | None):
+def test_spellings(name: str, ucsc: str | None, ensembl: str | None) -> None:
     assert (UCSC.resolve(name), ENSEMBL.resolve(name)) == (ucsc, ensembl)
     assert (name in UCSC) == (ucsc is not None)
 
 
-def test_two_contigs_that_differ_by_chr_are_never_mixed_up():
+def test_two_contigs_that_differ_by_chr_are_never_mixed_up() -> None:
     both = ContigNames(["1", "chr1", "2"])
     assert both.resolve("1") == "1"
     assert both.resolve("chr1") == "chr1"
@@ -44,22 +44,22 @@ def test_two_contigs_that_differ_by_chr_are_never_mixed_up():
     assert both.resolve("chr2") == "2"
 
 
-def test_three_mitochondria_resolve_by_exact_name_only():
+def test_three_mitochondria_resolve_by_exact_name_only() -> None:
     names = ContigNames(["M", "MT", "chrM"])
     assert [names.resolve(name) for name in ("M", "MT", "chrM", "chrMT")] == ["M", "MT", "chrM", None]
 
 
-def test_resolve_all_keeps_the_order_and_says_what_is_missing():
+def test_resolve_all_keeps_the_order_and_says_what_is_missing() -> None:
     assert UCSC.resolve_all(["2", "9", "1"]) == {"2": "chr2", "9": None, "1": "chr1"}
     assert list(UCSC.resolve_all(["2", "9", "1"])) == ["2", "9", "1"]
 
 
-def test_suggestion():
+def test_suggestion() -> None:
     assert UCSC.suggest("chrx") == "chrX"
     assert UCSC.suggest("scaffold_99") is None
 
 
-def test_aliases_lead_either_way_and_may_serve_other_genomes():
+def test_aliases_lead_either_way_and_may_serve_other_genomes() -> None:
     table = {"NC_000001.11": "chr1", "chrX": "NC_000023.11", "NC_000009.12": "chr9", "chr2": "chr2"}
     names = ContigNames(UCSC.names, table)
     assert names.resolve("NC_000001.11") == "chr1"
@@ -67,14 +67,14 @@ def test_aliases_lead_either_way_and_may_serve_other_genomes():
     assert names.resolve("NC_000009.12") is None
 
 
-def test_aliases_may_not_join_two_contigs():
+def test_aliases_may_not_join_two_contigs() -> None:
     with pytest.raises(GenomixError, match="the FASTA has both"):
         ContigNames(["a", "b"], {"a": "b"})
     with pytest.raises(GenomixError, match="leads from 'q' to both"):
         ContigNames(["a", "b"], {"q": "a", "b": "q"})
 
 
-def test_contig_map_file(tmp_path: Path):
+def test_contig_map_file(tmp_path: Path) -> None:
     file = tmp_path / "map.tsv"
     file.write_text("# refseq ucsc\nNC_1\tchr1\n\nNC_2 chr2\n")
     assert read_contig_map(file) == {"NC_1": "chr1", "NC_2": "chr2"}
@@ -88,7 +88,7 @@ def test_contig_map_file(tmp_path: Path):
         ("# nothing\n", "is empty"),
     ],
 )
-def test_bad_contig_maps(tmp_path: Path, text: str, message: str):
+def test_bad_contig_maps(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "map.tsv"
     file.write_text(text)
     with pytest.raises(InputFileError, match=message):

@@ -63,7 +63,7 @@ def make_fasta(tmp_path: Path) -> MakeFasta:
 def test_fetch_is_the_slice_of_the_text(
     make_fasta: MakeFasta, sequences: list[str], width: int, line_end: str, last_line_end: bool, bgzip: bool,
     data: st.DataObject,
-):  # fmt: skip
+) -> None:  # fmt: skip
     named = {f"c{i}": sequence for i, sequence in enumerate(sequences)}
     path = make_fasta(fasta_text(named, width, line_end, last_line_end), bgzip=bgzip)
     for suffix in (".fai", ".gzi"):
@@ -81,7 +81,7 @@ def test_fetch_is_the_slice_of_the_text(
 @given(sequences=contigs, width=st.integers(1, 70), last_line_end=st.booleans(), bgzip=st.booleans())
 def test_index_against_samtools(
     make_fasta: MakeFasta, sequences: list[str], width: int, last_line_end: bool, bgzip: bool
-):
+) -> None:
     named = {f"c{i}": sequence for i, sequence in enumerate(sequences)}
     path = make_fasta(fasta_text(named, width, last_line_end=last_line_end), bgzip=bgzip)
     files = [path.with_name(path.name + suffix) for suffix in ([".fai", ".gzi"] if bgzip else [".fai"])]
@@ -93,7 +93,7 @@ def test_index_against_samtools(
     assert ours == [file.read_bytes() for file in files]
 
 
-def test_index_of_many_blocks_against_samtools(make_fasta: MakeFasta):
+def test_index_of_many_blocks_against_samtools(make_fasta: MakeFasta) -> None:
     sequence = samples_sequence("yeast_chrI.fa.gz")
     path = make_fasta(fasta_text({"a": sequence, "b": sequence[::-1]}, 61), bgzip=True)
     assert sum(1 for _ in iter_blocks(path)) > 5
@@ -109,19 +109,19 @@ def samples_sequence(name: str) -> str:
     return "".join(line for line in text.splitlines() if not line.startswith(">"))
 
 
-def test_one_line_of_a_whole_chromosome(make_fasta: MakeFasta):
+def test_one_line_of_a_whole_chromosome(make_fasta: MakeFasta) -> None:
     sequence = samples_sequence("yeast_chrI.fa.gz") * 25
     genome = Genome(make_fasta(fasta_text({"a": sequence, "b": "ACGT"}, len(sequence))))
     assert genome.contigs == {"a": len(sequence), "b": 4}
     assert genome.fetch("a", 5_000_000, 5_000_050) == sequence[5_000_000:5_000_050].encode()
 
 
-def test_blank_lines_around_records(make_fasta: MakeFasta):
+def test_blank_lines_around_records(make_fasta: MakeFasta) -> None:
     genome = Genome(make_fasta(b"\n>a\n\nACGT\nAC\n\n\n>b\nGG\n\n"))
     assert [genome.fetch(name, 0, length) for name, length in genome.contigs.items()] == [b"ACGTAC", b"GG"]
 
 
-def test_strands_windows_and_spellings(make_fasta: MakeFasta):
+def test_strands_windows_and_spellings(make_fasta: MakeFasta) -> None:
     genome = Genome(make_fasta(b">chr1\nAACCGGTTRY\n>chrM\nACGU\n"))
     assert genome.fetch("1", 2, 4) == b"CC"
     assert genome.fetch("MT", 0, 4) == b"ACGU"
@@ -137,14 +137,14 @@ def test_strands_windows_and_spellings(make_fasta: MakeFasta):
 
 
 @given(start=st.integers(-40, 40), length=st.integers(0, 60))
-def test_window_is_the_slice_of_the_padded_contig(start: int, length: int):
+def test_window_is_the_slice_of_the_padded_contig(start: int, length: int) -> None:
     phix = Genome(samples.path("phix174.fa.gz"))
     (name,) = phix.contigs
     padded = b"N" * 40 + phix.fetch(name, 0, 200)
     assert phix.fetch_window(name, start, start + length) == padded[start + 40 : start + 40 + length]
 
 
-def test_contig_map(make_fasta: MakeFasta, tmp_path: Path):
+def test_contig_map(make_fasta: MakeFasta, tmp_path: Path) -> None:
     path = make_fasta(b">chr1\nACGT\n")
     file = tmp_path / "map.tsv"
     file.write_text("NC_000001.11\tchr1\n")
@@ -153,13 +153,13 @@ def test_contig_map(make_fasta: MakeFasta, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (0, 11), (11, 12), (5, 3)])
-def test_outside_the_contig(make_fasta: MakeFasta, start: int, end: int):
+def test_outside_the_contig(make_fasta: MakeFasta, start: int, end: int) -> None:
     genome = Genome(make_fasta(b">chr1\nAACCGGTTRY\n"))
     with pytest.raises(ReferenceMismatchError, match=r"outside the contig: chr1 has 10 bp in x\.fa"):
         genome.fetch("1", start, end)
 
 
-def test_unknown_and_ambiguous_contigs(make_fasta: MakeFasta):
+def test_unknown_and_ambiguous_contigs(make_fasta: MakeFasta) -> None:
     genome = Genome(make_fasta(b">chr1\nAA\n>1\nCC\n>chrX\nGG\n"))
     assert genome.fetch("1", 0, 2) == b"CC"
     with pytest.raises(ReferenceMismatchError, match=r"'Chr1' could be any of chr1, 1 in x\.fa"):
@@ -168,14 +168,14 @@ def test_unknown_and_ambiguous_contigs(make_fasta: MakeFasta):
         genome.fetch("chrXX", 0, 1)
 
 
-def test_closed_genome(make_fasta: MakeFasta):
+def test_closed_genome(make_fasta: MakeFasta) -> None:
     with Genome(make_fasta(b">a\nACGT\n")) as genome:
         genome.fetch("a", 0, 1)
     with pytest.raises(GenomixError, match="is closed"):
         genome.fetch("a", 0, 1)
 
 
-def test_md5_and_fingerprint(make_fasta: MakeFasta):
+def test_md5_and_fingerprint(make_fasta: MakeFasta) -> None:
     genome = Genome(make_fasta(b">a\nacgtN\n>b\nGG\n"))
     assert genome.md5("a") == hashlib.md5(b"ACGTN").hexdigest()
     cheap = genome.fingerprint()
@@ -190,7 +190,7 @@ def test_md5_and_fingerprint(make_fasta: MakeFasta):
     assert genome.fingerprint(content=True)["md5"]["b"] == hashlib.md5(b"GG").hexdigest()
 
 
-def test_pickle(make_fasta: MakeFasta, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_pickle(make_fasta: MakeFasta, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_fasta(b">a\nACGTACGT\n")
     monkeypatch.chdir(tmp_path)
     genome = Genome("x.fa")
@@ -211,7 +211,7 @@ def _digest_of_slices(genome: Genome, seed: int) -> str:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_after_the_parent_has_read(method: str):
+def test_workers_after_the_parent_has_read(method: str) -> None:
     genome = Genome(samples.path("yeast_chrI.fa.gz"))
     expected = [_digest_of_slices(genome, seed) for seed in range(4)]
     context = multiprocessing.get_context(method)
@@ -227,7 +227,7 @@ def _inherited(
     queue.put(_digest_of_slices(genome, seed))
 
 
-def test_children_that_inherit_an_open_file():
+def test_children_that_inherit_an_open_file() -> None:
     genome = Genome(samples.path("yeast_chrI.fa.gz"))
     expected = {_digest_of_slices(genome, seed) for seed in range(3)}
     context = multiprocessing.get_context("fork")
@@ -241,7 +241,7 @@ def test_children_that_inherit_an_open_file():
     assert _digest_of_slices(genome, 0) in expected
 
 
-def test_threads_read_at_once():
+def test_threads_read_at_once() -> None:
     genome = Genome(samples.path("yeast_chrI.fa.gz"))
     expected = [_digest_of_slices(genome, seed) for seed in range(4)]
     found: dict[int, str] = {}
@@ -263,7 +263,7 @@ def _open(path: str, barrier: threading.Barrier) -> None:
     os._exit(0)
 
 
-def test_two_processes_index_at_once(make_fasta: MakeFasta):
+def test_two_processes_index_at_once(make_fasta: MakeFasta) -> None:
     path = make_fasta(fasta_text({"a": "ACGT" * 200_000}, 60), bgzip=True)
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(4)

@@ -34,7 +34,7 @@ def yeast(tmp_path: Path) -> Path:
     return path
 
 
-def test_missing_file_and_folder(tmp_path: Path):
+def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="does not exist"):
         Genome(tmp_path / "none.fa")
     with pytest.raises(InputFileError, match="is not a file"):
@@ -67,7 +67,7 @@ def test_missing_file_and_folder(tmp_path: Path):
         (b">a\nAC\rGT\nAC\rGT\n", "carriage returns inside its lines"),
     ],
 )
-def test_faults_of_the_text(write: Write, data: bytes, message: str):
+def test_faults_of_the_text(write: Write, data: bytes, message: str) -> None:
     path = write(data)
     with pytest.raises(InputFileError, match=message):
         Genome(path)
@@ -75,14 +75,14 @@ def test_faults_of_the_text(write: Write, data: bytes, message: str):
 
 
 @pytest.mark.parametrize("size", [1, 3, 64, 10_000])
-def test_faults_are_found_however_the_text_is_cut(size: int):
+def test_faults_are_found_however_the_text_is_cut(size: int) -> None:
     text = b">a\n" + b"ACGTACGT\n" * 300 + b"ACG\n>b\n" + b"ACGT\n" * 50 + b"ACXT\n"
     blocks = [text[i : i + size] for i in range(0, len(text), size)]
     with pytest.raises(InputFileError, match="'X' at b:203 is not"):
         scan_fasta(blocks, Path("x.fa"))
 
 
-def test_faults_beyond_the_first_four_mebibytes(write: Write):
+def test_faults_beyond_the_first_four_mebibytes(write: Write) -> None:
     text = b">a\n" + b"ACGTACGTAC\n" * 500_000
     assert Genome(write(text)).contigs == {"a": 5_000_000}
     with pytest.raises(InputFileError, match=r"'!' at a:5000001 is not"):
@@ -91,7 +91,7 @@ def test_faults_beyond_the_first_four_mebibytes(write: Write):
         Genome(write(text + b"ACG\nACGT\n"))
 
 
-def test_letters_are_checked_again_when_an_index_was_there(write: Write):
+def test_letters_are_checked_again_when_an_index_was_there(write: Write) -> None:
     path = write(b">a\nACGT\nAC*T\n")
     pysam.faidx(str(path))
     genome = Genome(path)
@@ -100,7 +100,7 @@ def test_letters_are_checked_again_when_an_index_was_there(write: Write):
         genome.fetch("a", 4, 8)
 
 
-def test_plain_gzip_says_the_command(tmp_path: Path):
+def test_plain_gzip_says_the_command(tmp_path: Path) -> None:
     path = tmp_path / "hg.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
     with pytest.raises(InputFileError, match=re.escape("`gunzip -c hg.fa.gz | bgzip > hg.bgzip.fa.gz`")):
@@ -109,7 +109,7 @@ def test_plain_gzip_says_the_command(tmp_path: Path):
 
 @pytest.mark.parametrize("with_index", [False, True])
 @pytest.mark.parametrize("kept", [-28, -1, 40_000, 100])
-def test_truncated_bgzip(yeast: Path, with_index: bool, kept: int):
+def test_truncated_bgzip(yeast: Path, with_index: bool, kept: int) -> None:
     if with_index:
         Genome(yeast)
     yeast.write_bytes(yeast.read_bytes()[:kept])
@@ -121,14 +121,14 @@ def test_truncated_bgzip(yeast: Path, with_index: bool, kept: int):
 
 
 @pytest.mark.parametrize("cut", [slice(30_000, 30_500), slice(0, 20_000)])
-def test_bgzip_with_a_hole(yeast: Path, cut: slice):
+def test_bgzip_with_a_hole(yeast: Path, cut: slice) -> None:
     data = yeast.read_bytes()
     yeast.write_bytes(data[: cut.start] + data[cut.stop :])
     with pytest.raises(InputFileError, match=r"is (truncated|damaged|plain gzip|not FASTA)"):
         Genome(yeast)
 
 
-def test_flipped_byte_is_found_by_the_checksum(yeast: Path):
+def test_flipped_byte_is_found_by_the_checksum(yeast: Path) -> None:
     data = bytearray(yeast.read_bytes())
     data[25_000] ^= 0xFF
     yeast.write_bytes(data)
@@ -136,7 +136,7 @@ def test_flipped_byte_is_found_by_the_checksum(yeast: Path):
         Genome(yeast)
 
 
-def test_damage_behind_an_index_is_found_when_read(yeast: Path):
+def test_damage_behind_an_index_is_found_when_read(yeast: Path) -> None:
     length = Genome(yeast).contigs["chrI"]
     data = bytearray(yeast.read_bytes())
     data[25_000:25_100] = bytes(100)
@@ -147,7 +147,7 @@ def test_damage_behind_an_index_is_found_when_read(yeast: Path):
         genome.fetch("chrI", 0, length)
 
 
-def test_stale_index_is_built_again(write: Write):
+def test_stale_index_is_built_again(write: Write) -> None:
     path = write(b">a\nACGT\n")
     Genome(path)
     path.write_bytes(b">longer_name\nGGGGGGCC\n")
@@ -161,7 +161,7 @@ def test_stale_index_is_built_again(write: Write):
 @pytest.mark.parametrize(
     "other", [b">b\nACGTACGT\n", b">a\nACGTACGTACGT\n", b">a\nACGT\n", b">a\nACGTACGT\n>b\nAC\n"]
 )
-def test_index_of_another_file_is_noticed_though_it_is_newer(write: Write, other: bytes):
+def test_index_of_another_file_is_noticed_though_it_is_newer(write: Write, other: bytes) -> None:
     path = write(b">a\nACGTACGT\n")
     Genome(path)
     path.write_bytes(other)
@@ -170,7 +170,7 @@ def test_index_of_another_file_is_noticed_though_it_is_newer(write: Write, other
     assert Genome(path).contigs == expected
 
 
-def test_blocked_index_of_another_file_is_noticed_though_it_is_newer(yeast: Path, tmp_path: Path):
+def test_blocked_index_of_another_file_is_noticed_though_it_is_newer(yeast: Path, tmp_path: Path) -> None:
     Genome(yeast)
     yeast.write_bytes(samples.path("lambda.fa.gz").read_bytes())
     for suffix in (".fai", ".gzi"):
@@ -179,20 +179,20 @@ def test_blocked_index_of_another_file_is_noticed_though_it_is_newer(yeast: Path
 
 
 @pytest.mark.parametrize("garbage", [b"", b"nonsense\n", b"a\tx\ty\tz\tw\n", b"\xff\xfe"])
-def test_unusable_index_is_built_again(write: Write, garbage: bytes):
+def test_unusable_index_is_built_again(write: Write, garbage: bytes) -> None:
     path = write(b">a\nACGT\n")
     Path(f"{path}.fai").write_bytes(garbage)
     assert parse_fai(garbage) is None
     assert Genome(path).contigs == {"a": 4}
 
 
-def test_index_text_round_trip():
+def test_index_text_round_trip() -> None:
     entries = scan_fasta([b">a x\nACGT\nAC\n>b\nGG\n"], Path("x.fa"))
     assert parse_fai(format_fai(entries)) is not None
     assert format_fai(parse_fai(format_fai(entries)) or []) == format_fai(entries)
 
 
-def test_read_only_folder_without_index(write: Write, monkeypatch: pytest.MonkeyPatch):
+def test_read_only_folder_without_index(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(b">a\nACGT\n")
     # Permission bits do not bind root, so the question itself is answered here.
     monkeypatch.setattr("genomix_data.index_files.os.access", lambda folder, mode: False)
@@ -201,7 +201,9 @@ def test_read_only_folder_without_index(write: Write, monkeypatch: pytest.Monkey
     assert [file.name for file in path.parent.iterdir()] == ["x.fa"]
 
 
-def test_read_only_folder_with_an_index_that_only_looks_stale(write: Write, monkeypatch: pytest.MonkeyPatch):
+def test_read_only_folder_with_an_index_that_only_looks_stale(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(b">a\nACGT\n")
     Genome(path)
     os.utime(f"{path}.fai", ns=(0, 0))
@@ -209,7 +211,7 @@ def test_read_only_folder_with_an_index_that_only_looks_stale(write: Write, monk
     assert Genome(path).fetch("a", 0, 4) == b"ACGT"
 
 
-def test_index_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yeast: Path):
+def test_index_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yeast: Path) -> None:
     folder = tmp_path / "made" / "here"
     monkeypatch.setenv("GENOMIX_INDEX_DIR", str(folder))
     path = write(b">a\nACGT\n")
@@ -227,7 +229,7 @@ def test_index_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [file.stat().st_mtime_ns for file in sorted(folder.iterdir())] == before
 
 
-def test_index_folder_keeps_files_of_one_name_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_index_folder_keeps_files_of_one_name_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENOMIX_INDEX_DIR", str(tmp_path / "index"))
     for name, bases in (("one", "ACGT"), ("two", "GGCCGG")):
         (tmp_path / name).mkdir()
@@ -237,7 +239,7 @@ def test_index_folder_keeps_files_of_one_name_apart(tmp_path: Path, monkeypatch:
     assert Genome(tmp_path / "one" / "x.fa").fetch("a", 0, 4) == b"ACGT"
 
 
-def test_index_folder_that_cannot_be(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_index_folder_that_cannot_be(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(b">a\nACGT\n")
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("GENOMIX_INDEX_DIR", str(tmp_path / "file" / "sub"))
