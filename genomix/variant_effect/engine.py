@@ -12,7 +12,7 @@ from genomix.inference.likelihood import token_log_likelihood
 from genomix.variant_effect.contract import Dtype
 from genomix_data.errors import ConfigError, GenomixError
 
-TOKENS_PER_BATCH = {"cpu": 1 << 14, "cuda": 1 << 18}
+TOKENS_PER_BATCH = {"cpu": 1 << 13, "cuda": 1 << 18}
 
 
 class WindowSet:

@@ -129,6 +129,12 @@ def read_bcf_header(stream: BinaryIO, name: str) -> tuple[VcfHeader, BcfDictiona
     return VcfHeader.from_lines([_IDX.sub("", line) for line in lines], name), dictionary
 
 
+def bcf_header_bytes(header: VcfHeader) -> bytes:
+    """Return a header, whose lines carry their ``IDX``, as it stands at the beginning of a BCF."""
+    text = header.to_bytes() + b"\x00"
+    return BCF_MAGIC + struct.pack("<I", len(text)) + text
+
+
 def read_bcf_records(stream: BinaryIO, dictionary: BcfDictionary, name: str) -> Iterator[BcfRecord]:
     """Yield the records that follow the header.
 

@@ -50,7 +50,7 @@ class VcfHeader:
     @property
     def samples(self) -> tuple[str, ...]:
         """Sample names, in column order."""
-        return self.columns[9:]
+        return tuple(name for name in self.columns[9:] if name)
 
     @property
     def contigs(self) -> dict[str, int | None]:
@@ -125,10 +125,11 @@ class UsedNames:
 def repair_header(
     header: VcfHeader, used: UsedNames, contig_length: Callable[[str], int | None] | None = None
 ) -> VcfHeader:
-    """Return ``header`` with a declaration for each used name that it lacks; END is always declared.
+    """Return ``header`` with a declaration for each used name that it lacks.
 
     htslib cannot write a BCF record whose keys, filters or contig the header does not declare. Undeclared INFO and
-    FORMAT keys become ``Number=.,Type=String`` (a flag where no record gives a value), which changes no value.
+    FORMAT keys become ``Number=.,Type=String`` (a flag where no record gives a value), which changes no value. END and
+    the file format, which htslib wants too, are declared in any case.
 
     Args:
         header: The header as it came.
@@ -162,7 +163,10 @@ def repair_header(
         for name in used.formats
         if name not in known
     ]
-    return VcfHeader((*header.meta, *added), header.columns)
+    meta = header.meta
+    if not (meta and meta[0].startswith("##fileformat=VCFv4")):
+        meta = ("##fileformat=VCFv4.2", *(line for line in meta if not line.startswith("##fileformat=")))
+    return VcfHeader((*meta, *added), header.columns)
 
 
 def _text(field: bytes) -> str:

@@ -13,7 +13,14 @@ import pysam
 
 from genomix_data.bgzf import require_end_marker
 from genomix_data.errors import InputFileError
-from genomix_data.vcf.bcf import BCF_MAGIC, BcfDictionary, BcfRecord, read_bcf_header, read_bcf_records
+from genomix_data.vcf.bcf import (
+    BCF_MAGIC,
+    BcfDictionary,
+    BcfRecord,
+    bcf_header_bytes,
+    read_bcf_header,
+    read_bcf_records,
+)
 from genomix_data.vcf.header import VcfHeader
 from genomix_data.vcf.record import VcfRecord
 from genomix_data.vcf.streams import READ_FAILURES, ByteSource, truncated
@@ -90,6 +97,10 @@ class VcfReader:
         self._spool = tempfile.TemporaryDirectory()
         path = Path(self._spool.name) / "input.bcf"
         with path.open("wb") as handle:
+            if self._source.plain.peek(5)[:5] != BCF_MAGIC:
+                # htslib reads BCF 2.2 only; 2.1 differs in that its header does not number the keys.
+                header, dictionary = read_bcf_header(self._source.plain, self.name)
+                handle.write(bcf_header_bytes(dictionary.extended(header)[1]))
             shutil.copyfileobj(self._source.plain, handle)
         self._source.check_end()
         verbosity = pysam.set_verbosity(0)

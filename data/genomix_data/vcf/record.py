@@ -46,8 +46,10 @@ class VcfRecord:
     def from_line(cls, line: bytes, where: str, n_samples: int) -> "VcfRecord":
         """Return the record of a line without its line end.
 
+        A record may end after INFO, or have more sample columns than the header; htslib accepts both.
+
         Raises:
-            InputFileError: if columns are missing, their number is not that of the header, or POS is not a number.
+            InputFileError: if columns are missing, or POS is not a number.
         """
         columns = line.split(b"\t", 8)
         if len(columns) < 8:
@@ -55,8 +57,8 @@ class VcfRecord:
                 "parted by tabs, not spaces" if b" " in line and len(columns) == 1 else "or is the file cut?"
             )
             raise InputFileError(f"{where}: {len(columns)} columns; a VCF record has at least 8 ({hint}).")
-        found = columns[8].count(b"\t") if len(columns) > 8 else 0
-        if found != n_samples:
+        found = columns[8].count(b"\t") if len(columns) > 8 else n_samples
+        if found < n_samples:
             raise InputFileError(
                 f"{where}: the record has {found} sample columns, the #CHROM line has {n_samples}. "
                 "The file may be cut or edited by hand."

@@ -15,7 +15,7 @@ import pysam.bcftools
 from pysam.utils import SamtoolsError
 
 from genomix_data.errors import ConfigError, InputFileError
-from genomix_data.vcf.bcf import BCF_MAGIC, BcfDictionary, BcfRecord
+from genomix_data.vcf.bcf import BcfDictionary, BcfRecord, bcf_header_bytes
 from genomix_data.vcf.header import UsedNames, VcfHeader, repair_header
 from genomix_data.vcf.record import InfoValues, VcfRecord
 from genomix_data.vcf.sink import FileSink, IndexFormat, is_stdout
@@ -88,11 +88,10 @@ class VcfWriter:
 
     def __enter__(self) -> Self:
         self._sink.__enter__()
-        head = self._header.to_bytes()
         if self._dictionary is not None:
-            head = BCF_MAGIC + (len(head) + 1).to_bytes(4, "little") + head + b"\x00"
-        if not self._spools:
-            self._sink.write(head)
+            self._sink.write(bcf_header_bytes(self._header))
+        elif not self._spools:
+            self._sink.write(self._header.to_bytes())
         return self
 
     def write(self, record: VcfRecord | BcfRecord, values: InfoValues) -> None:
@@ -126,9 +125,19 @@ class VcfWriter:
                 "--no-version", f"-O{self.output_type}", "-o", str(target), str(whole), catch_stdout=False
             )
         except SamtoolsError as error:
-            detail = str(error).strip().splitlines()
             raise InputFileError(
-                f"the records cannot be written as BCF: {detail[-1] if detail else 'htslib gave no reason'}. "
+                f"the records cannot be written as BCF: {_reason(error, whole, target)}. "
                 "Write VCF.gz instead (-O z), which keeps the text as it came."
             ) from error
         whole.unlink()
+
+
+def _reason(error: SamtoolsError, *scratch: Path) -> str:
+    """Return what htslib said, without the names of scratch files that nobody knows."""
+    text = str(error).rpartition("stderr=")[2].strip(" '\"").replace("\\n", " ")
+    for path in scratch:
+        text = text.replace(str(path), "the records")
+    return (
+        " ".join(text.split()).removeprefix("[main_vcfview] ").removeprefix("Error: ")
+        or "htslib gave no reason"
+    )
