@@ -23,7 +23,9 @@ def _parent_of(path: Path) -> Path:
             f"cannot create the folder {str(parent)!r} for the output: {error.strerror}. Choose another output path."
         ) from error
     if not os.access(parent, os.W_OK):
-        raise InputFileError(f"the output folder {str(parent)!r} is not writable. Choose another output path.")
+        raise InputFileError(
+            f"the output folder {str(parent)!r} is not writable. Choose another output path."
+        )
     return parent
 
 
@@ -31,7 +33,8 @@ def _parent_of(path: Path) -> Path:
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the final name when the block succeeds.
 
-    The temporary name keeps the suffixes of ``path``, because writers choose formats by them.
+    The temporary name keeps the suffixes of ``path``, because writers choose formats by them. A symbolic link stays,
+    and what it points to is replaced. A device or a pipe, such as ``/dev/null``, is written to as it is.
 
     Raises:
         InputFileError: if ``path`` is a folder, or its parent cannot be created or written.
@@ -39,6 +42,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     if final.is_dir():
         raise InputFileError(f"{str(final)!r} is a folder; give the name of the file to write.")
+    if final.exists() and not final.is_file():
+        yield final
+        return
+    if final.is_symlink():
+        final = final.resolve()
     parent = _parent_of(final)
     with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=parent) as scratch:
         temporary = Path(scratch) / final.name
@@ -64,11 +72,21 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         fresh = scratch / "new"
         fresh.mkdir()
         yield fresh
-        if final.exists():
-            final.rename(scratch / "old")
-        fresh.rename(final)
+        _exchange(fresh, final, scratch / "old")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _exchange(fresh: Path, final: Path, old: Path) -> None:
+    try:
+        if final.exists():
+            final.rename(old)
+        fresh.rename(final)
+    except BaseException:
+        # Interrupted between the two renames, or the second failed: what was there comes back.
+        if old.exists() and not final.exists():
+            old.rename(final)
+        raise
 
 
 def _umask() -> int:

@@ -6,7 +6,9 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 from genomix_data import bgzf
 from genomix_data.atomic import atomic_file
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 INDEX_DIR_VARIABLE = "GENOMIX_INDEX_DIR"
 _LONGEST_NAME = 1 << 12
+_MOST_GAPS = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,19 @@ def _fits_text(fasta: Path, entries: list[FastaEntry]) -> bool:
         header = stream.read(min(last.offset, _LONGEST_NAME)).rstrip(b"\r\n").rsplit(b"\n", 1)[-1]
         stream.seek(last.end_offset() - 1)
         tail = stream.read(_LONGEST_NAME)
-    names_contig = header[:1] != b">" or header[1:].split(maxsplit=1)[:1] == [last.name.encode()]
-    return names_contig and bool(tail.strip()) and not tail[1:].strip()
+        names_contig = header[:1] != b">" or header[1:].split(maxsplit=1)[:1] == [last.name.encode()]
+        fits = names_contig and bool(tail.strip()) and not tail[1:].strip()
+        return fits and not _skips_records(stream, entries)
+
+
+def _skips_records(stream: BinaryIO, entries: list[FastaEntry]) -> bool:
+    """Tell whether more than a header lies between two contigs: samtools leaves a contig out that comes twice."""
+    ordered = sorted(entries, key=lambda entry: entry.offset)[:_MOST_GAPS]
+    for before, after in pairwise(ordered):
+        stream.seek(before.end_offset())
+        if stream.read(min(after.offset - before.end_offset(), _LONGEST_NAME)).count(b"\n>") > 1:
+            return True
+    return False
 
 
 def _fits_blocks(fasta: Path, gzi: Path, entries: list[FastaEntry]) -> bool:

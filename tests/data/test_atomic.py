@@ -1,6 +1,7 @@
 """Outputs are whole or absent."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,43 @@ def test_folder_is_replaced_whole(tmp_path: Path) -> None:
         (temporary / "config.json").write_text("new")
         assert (final / "stale.bin").exists()
     assert listing(tmp_path) == ["model", "model/config.json"]
+
+
+def lose_folder(final: Path) -> None:
+    with atomic_folder(final) as temporary:
+        temporary.rmdir()
+
+
+def test_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    final = tmp_path / "model"
+    final.mkdir()
+    (final / "config.json").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        lose_folder(final)
+    assert listing(tmp_path) == ["model", "model/config.json"]
+
+
+def test_pipes_and_devices_are_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with atomic_file(pipe) as temporary:
+        temporary.write_text("through")
+    reader.join(timeout=10)
+    assert (read, pipe.is_fifo(), listing(tmp_path)) == (["through"], True, ["pipe"])
+
+
+def test_links_stay_links(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    target, link = tmp_path / "data" / "target.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    with atomic_file(link) as temporary:
+        temporary.write_text("new")
+    assert (link.is_symlink(), target.read_text()) == (True, "new")
+    assert listing(tmp_path) == ["data", "data/target.txt", "link.txt"]
 
 
 def test_outputs_that_cannot_be(tmp_path: Path) -> None:

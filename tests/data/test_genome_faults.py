@@ -100,6 +100,16 @@ def test_letters_are_checked_again_when_an_index_was_there(write: Write) -> None
         genome.fetch("a", 4, 8)
 
 
+def test_contig_that_comes_twice_is_found_though_samtools_left_it_out(write: Write) -> None:
+    path = write(b">a first\nACGT\n>a second\nGG\n>b\nTTTT\n")
+    pysam.faidx(str(path))
+    assert Path(f"{path}.fai").read_text().split("\t")[0] == "a"
+    with pytest.raises(
+        InputFileError, match=r"x\.fa:3: contig 'a' comes twice in the FASTA\. Rename or remove"
+    ):
+        Genome(path)
+
+
 def test_plain_gzip_says_the_command(tmp_path: Path) -> None:
     path = tmp_path / "hg.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
