@@ -6,11 +6,10 @@ rows of `genomix.models.registry`, so that there is one truth.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -63,6 +62,29 @@ def compose(
     return config, plain(config)
 
 
+def compose_onto(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Return the typed config of a pretraining run from the values that it wrote, changed by ``key=value`` overrides.
+
+    Raises:
+        ConfigError: as in `compose`; also for a ``group=option`` override, which the values no longer know.
+    """
+    options = group_options()
+    composed = OmegaConf.create(dict(values))
+    known = dotted_keys(dict(values))
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if key in options:
+            raise ConfigError(
+                f"{override.input_line!r}: a resumed run keeps its groups; give single settings."
+            )
+        if key not in known:
+            raise unknown_key(key, known)
+        OmegaConf.update(composed, key, override.value())
+    plain_values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(plain_values, dict)
+    return build(PretrainConfig, {str(name): value for name, value in plain_values.items()})
+
+
 def compose_values(
     kind: Kind, overrides: Sequence[str] = (), *, config_dir: Path | None = None
 ) -> dict[str, Any]:
@@ -76,7 +98,8 @@ def compose_values(
         raise ConfigError(f"the config folder {str(config_dir)!r} does not exist. Check --config-dir.")
     parsed = _parse(overrides)
     options = group_options(config_dir)
-    choices, settings = [], []
+    choices: list[Override] = []
+    settings: list[Override] = []
     for override in parsed:
         (choices if override.key_or_group in options else settings).append(override)
     for override in choices:
@@ -98,11 +121,6 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
             group, *name = path.relative_to(root).with_suffix("").parts
             options.setdefault(group, []).append("/".join(name))
     return options
-
-
-def to_yaml(values: dict[str, Any]) -> str:
-    """Return values as YAML, in the order of the config."""
-    return yaml.safe_dump(values, sort_keys=False, width=100)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

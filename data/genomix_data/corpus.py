@@ -103,13 +103,13 @@ def load_corpus(
         regions = _split_by_contigs(held_out, lengths, ContigNames(lengths, aliases))
     else:
         regions = split_middle(lengths, held_out.fraction)
-    regions = {split: merge(regions[split]) for split in SPLITS}
-    regions["test"], _ = subtract(regions["test"], regions["valid"])
-    regions["train"], n_removed = subtract(regions["train"], merge([*regions["valid"], *regions["test"]]))
+    parts = {split: merge(regions[split]) for split in SPLITS}
+    parts["test"], _ = subtract(parts["test"], parts["valid"])
+    parts["train"], n_removed = subtract(parts["train"], merge([*parts["valid"], *parts["test"]]))
     if n_removed:
         log.warning("%s training bases are also held out; they were left out of training", f"{n_removed:,}")
 
-    used = {region.chrom for split in SPLITS for region in regions[split]}
+    used = {region.chrom for split in SPLITS for region in parts[split]}
     ids = {c: tokenizer.encode(g.fetch(c, 0, lengths[c])) for c, g in owner.items() if c in used}
     fingerprints = tuple(genome.fingerprint() for genome in genomes)
     for genome in genomes:
@@ -117,16 +117,16 @@ def load_corpus(
     for split in SPLITS:
         whole = [
             piece
-            for region in regions[split]
+            for region in parts[split]
             for piece in cut_n_runs(region, ids[region.chrom] == tokenizer.n_id, longest_n_run)
         ]
-        regions[split] = tuple(piece for piece in whole if len(piece) >= 2)
-        if not regions[split]:
+        parts[split] = tuple(piece for piece in whole if len(piece) >= 2)
+        if not parts[split]:
             raise ConfigError(
                 f"no base is left for the {split} split. Hold out another part: see data.holdout, "
                 "data.valid_contigs and data.test_contigs, data.bed."
             )
-    return Corpus(ids, {s: tuple(regions[s]) for s in SPLITS}, tokenizer, fingerprints, n_removed)
+    return Corpus(ids, parts, tokenizer, fingerprints, n_removed)
 
 
 def split_middle(lengths: dict[str, int], fraction: float) -> dict[str, list[Interval]]:

@@ -170,9 +170,9 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
             batch[row, : len(ids)] = ids
             scored[row, skipped : len(ids) - 1] = True
         scored &= np.isin(batch[:, 1:], tokenizer.acgt_ids)
-        ids = torch.from_numpy(batch).long()
-        targets = ids[:, 1:].masked_fill(~torch.from_numpy(scored), IGNORED)
-        return LMBatch(ids[:, :-1], targets)
+        tokens = torch.from_numpy(batch).long()
+        targets = tokens[:, 1:].masked_fill(~torch.from_numpy(scored), IGNORED)
+        return LMBatch(tokens[:, :-1], targets)
 
 
 def complement_table(tokenizer: CharTokenizer) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Labelled sequences for a classifier, in a shuffled order that is a pure function of a running number."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from genomix_data.errors import SequenceTooLongError
 from genomix_data.lm_dataset import complement_table
 from genomix_data.sampler import EpochOrder, mix64
 from genomix_data.tokenizers import CharTokenizer
@@ -79,3 +80,35 @@ def pad_right(
     for place, row in enumerate(rows):
         batch[place, : len(row)] = row
     return torch.from_numpy(batch).long(), torch.tensor(lengths)
+
+
+def encode_sequences(
+    sequences: Sequence[str],
+    tokenizer: CharTokenizer,
+    l_max: int,
+    *,
+    too_long: Literal["error", "truncate"],
+    source: str,
+) -> tuple[list[NDArray[np.uint8]], int]:
+    """Return the ids of every sequence, and how many were cut to the longest that the model takes.
+
+    Args:
+        sequences: Letters, either case.
+        tokenizer: That of the model.
+        l_max: Longest input of the model, in tokens.
+        too_long: ``truncate`` keeps the first ``l_max`` bases of a longer sequence; ``error`` refuses it.
+        source: Where they come from, for the message.
+
+    Raises:
+        SequenceTooLongError: naming the first sequence that is too long.
+    """
+    longer = [row for row, sequence in enumerate(sequences) if len(sequence) > l_max]
+    if longer and too_long == "error":
+        row = longer[0]
+        raise SequenceTooLongError(
+            f"{source}: sequence {row + 1} has {len(sequences[row]):,} bases, but the model takes at most "
+            f"l_max={l_max:,} ({len(longer):,} of {len(sequences):,} sequences are too long). Choose a model of longer "
+            "context (genomix models), or keep only their first bases: data.too_long=truncate in fine-tuning, "
+            "--too-long truncate elsewhere."
+        )
+    return [tokenizer.encode(sequence[:l_max]) for sequence in sequences], len(longer)

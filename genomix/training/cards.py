@@ -1,7 +1,8 @@
 """Model cards: what a native checkpoint says of itself."""
 
 from genomix.training.config import PretrainConfig
-from genomix.training.results import PretrainResult
+from genomix.training.finetune_config import FinetuneConfig
+from genomix.training.results import FinetuneResult, PretrainResult
 
 
 def language_model_card(config: PretrainConfig, result: PretrainResult) -> str:
@@ -30,5 +31,38 @@ Scored: {result.held_out_rule}.
 ```
 genomix score variants.vcf.gz -f genome.fa -m {result.model_folder.name} -o scored.vcf.gz
 genomix finetune model.init={result.model_folder.name} data.train=train.csv data.test=test.csv -o classifier
+```
+"""
+
+
+def classifier_card(config: FinetuneConfig, result: FinetuneResult) -> str:
+    """Return the README.md of a fine-tuned classifier."""
+    start = f"weights of {config.model.init}" if config.model.init else "random weights"
+    data = config.data.folder or config.data.train
+    test = result.test
+    auroc = "not defined" if test.auroc is None else f"{test.auroc:.4f}"
+    assert data is not None
+    return f"""# Classifier of {", ".join(result.class_names)}
+
+A HyenaDNA backbone with a pooled linear head, fine-tuned with genomix on {data.name}, starting from {start}.
+
+| | |
+|---|---|
+| parameters | {result.n_parameters:,} |
+| longest input | {config.model.config.l_max:,} bases |
+| sequences | {result.n_train:,} for training, {result.n_valid:,} for validation, {test.n:,} for the test |
+| test sequences also in training | {result.n_shared:,} |
+| weights of | epoch {result.best_epoch} of {result.epochs}, by {result.monitor} on validation |
+| test accuracy | {test.accuracy:.4f} |
+| test MCC | {test.mcc:.4f} |
+| test F1 | {test.f1:.4f} |
+| test AUROC | {auroc} |
+
+The test set was scored once, after the epoch had been chosen. `config.json` beside this file holds the settings,
+versions and checksums of the run.
+
+```
+genomix evaluate {result.model_folder.name} table.csv
+genomix predict {result.model_folder.name} table.csv -o predictions.tsv
 ```
 """

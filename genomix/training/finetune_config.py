@@ -25,6 +25,7 @@ class TableDataConfig:
         valid_fraction: Part of ``train`` that is split off for validation, each class alike.
         too_long: What to do with a sequence that is longer than the model's context: ``error``, or ``truncate`` to
             its first bases (how many were cut is reported).
+        drop_shared: Leave sequences that the test holds too, on either strand, out of training and validation.
         rc_augment: Show half of the training sequences as their reverse complement.
         batch_size: Sequences in a batch.
         num_workers: Processes that load data.
@@ -38,6 +39,7 @@ class TableDataConfig:
     label_column: str = "label"
     valid_fraction: float = 0.1
     too_long: Literal["error", "truncate"] = "error"
+    drop_shared: bool = False
     rc_augment: bool = False
     batch_size: int = 64
     num_workers: int = 0

@@ -26,7 +26,7 @@ def fit(
     *,
     trainer: TrainerConfig,
     device: torch.device,
-    on_step: Callable[[torch.Tensor], bool],
+    on_step: Callable[[torch.Tensor], bool | None],
 ) -> int | None:
     """Train over all batches of ``data``, or until told to stop.
 
@@ -69,7 +69,7 @@ def fit(
 class _StepCallback(Callback):
     """Calls back after optimizer steps, and turns SIGINT and SIGTERM into an orderly stop."""
 
-    def __init__(self, on_step: Callable[[torch.Tensor], bool], accumulate: int) -> None:
+    def __init__(self, on_step: Callable[[torch.Tensor], bool | None], accumulate: int) -> None:
         self.on_step = on_step
         self.accumulate = accumulate
         self.stopped_by: int | None = None

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from genomix.checkpoint.native import save_model
 from genomix.models.hyenadna.model import HyenaDNA
@@ -23,7 +22,7 @@ from genomix.training.held_out import bits_per_base, markov_baseline
 from genomix.training.loop import choose_device, own_random_state
 from genomix.training.pretrain_loop import PretrainLoop, load_state
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
-from genomix.training.run_folder import RunFolder, check_same_run, load_checkpoint
+from genomix.training.run_folder import RunFolder, check_same_run, load_checkpoint, to_yaml
 from genomix.training.screen import Screen
 from genomix_data.corpus import Corpus, HeldOut, load_corpus
 from genomix_data.errors import ConfigError, InputFileError
@@ -82,7 +81,7 @@ def pretrain(
     with own_random_state(config.trainer.seed):
         model = build_model(config.model.config).to(device)
         if state is None:
-            folder.prepare(yaml.safe_dump(plain(config), sort_keys=False))
+            folder.prepare(to_yaml(plain(config)))
         else:
             model.load_state_dict(state["model"])
         folder.start_metrics(keep_up_to=state["step"] if state else 0)

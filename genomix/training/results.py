@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from genomix.training.held_out import BitsPerBase, MarkovBaseline
+from genomix.training.metrics import ClassificationMetrics
 
 
 class RunInterruptedError(KeyboardInterrupt):
@@ -116,5 +120,87 @@ class PretrainResult:
             "train_seconds": self.train_seconds,
             "seconds": self.seconds,
             "tokens_per_second": self.tokens_per_second,
+            "provenance": self.provenance,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochPoint:
+    """Validation after an epoch."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    metrics: ClassificationMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """A fine-tuned classifier and how good it is.
+
+    Args:
+        folder: The output folder.
+        model_folder: The native checkpoint in it.
+        class_names: Names of the classes.
+        n_parameters: Trainable parameters.
+        n_train: Training sequences.
+        n_valid: Validation sequences.
+        n_shared: Test sequences that training or validation holds too, on either strand.
+        n_truncated: Sequences that were cut to the longest input of the model.
+        best_epoch: The epoch whose weights were kept (1-based), by ``monitor`` on validation.
+        epochs: Epochs that were made.
+        monitor: What chose the epoch.
+        history: Training log.
+        validation: Validation after every epoch.
+        valid: Validation metrics of the best epoch.
+        test: Test metrics of the best epoch; the test set was looked at once.
+        test_probabilities: ``(n, C)``, in the order of the test table.
+        test_labels: Class index of each test sequence.
+        train_seconds: Time in training steps.
+        seconds: Wall time from start to end.
+        sequences_per_second: Training speed.
+        provenance: Versions, machine, command, config and checksums.
+    """
+
+    folder: Path
+    model_folder: Path
+    class_names: tuple[str, ...]
+    n_parameters: int
+    n_train: int
+    n_valid: int
+    n_shared: int
+    n_truncated: int
+    best_epoch: int
+    epochs: int
+    monitor: str
+    history: tuple[LossPoint, ...]
+    validation: tuple[EpochPoint, ...]
+    valid: ClassificationMetrics
+    test: ClassificationMetrics
+    test_probabilities: NDArray[np.float64]
+    test_labels: NDArray[np.int64]
+    train_seconds: float
+    seconds: float
+    sequences_per_second: float
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what result.json holds: everything but the logs and the predictions, which have files of their own."""
+        return {
+            "test": self.test.to_dict(),
+            "valid": self.valid.to_dict(),
+            "model": str(self.model_folder),
+            "class_names": list(self.class_names),
+            "n_parameters": self.n_parameters,
+            "n_train": self.n_train,
+            "n_valid": self.n_valid,
+            "n_shared_between_train_and_test": self.n_shared,
+            "n_truncated": self.n_truncated,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "monitor": self.monitor,
+            "train_seconds": self.train_seconds,
+            "seconds": self.seconds,
+            "sequences_per_second": self.sequences_per_second,
             "provenance": self.provenance,
         }

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from genomix_data.atomic import atomic_file
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError
@@ -204,6 +204,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}.{key}" if prefix else str(key)
         flat.update(flatten(value, path) if isinstance(value, Mapping) else {path: value})
     return flat
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Return values as YAML, in their order."""
+    return str(yaml.safe_dump(dict(values), sort_keys=False, width=100))
 
 
 def write_text(path: Path, text: str) -> None:
