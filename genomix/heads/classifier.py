@@ -5,7 +5,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genomix.heads.pooling import Pooling, pool
+from genomix.heads.pooling import Pooling, check_pooling, pool
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.model import HyenaDNA, HyenaDNABackbone
 
@@ -33,6 +33,7 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         if n_classes < 1:
             raise ValueError(f"n_classes is {n_classes}; it must be at least 1.")
+        check_pooling(pooling)
         self.backbone = backbone.backbone if isinstance(backbone, HyenaDNA) else backbone
         self.n_classes = n_classes
         self.pooling: Pooling = pooling

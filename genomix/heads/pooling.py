@@ -24,8 +24,7 @@ def pool(
     Raises:
         ValueError: if the pooling is unknown or a length is outside 1..L.
     """
-    if pooling not in _POOL:
-        raise ValueError(f"pooling is {pooling!r}; it must be one of {', '.join(POOLINGS)}.")
+    check_pooling(pooling)
     batch, seqlen = hidden.shape[:2]
     if lengths is None:
         lengths = torch.full((batch,), seqlen, device=hidden.device)
@@ -34,6 +33,12 @@ def pool(
         raise ValueError(f"lengths must be {batch} values from 1 to {seqlen}; they are {lengths.tolist()}.")
     is_real = torch.arange(seqlen, device=hidden.device) < lengths[:, None]
     return _POOL[pooling](hidden, lengths, is_real)
+
+
+def check_pooling(pooling: str) -> None:
+    """Raise a ValueError that names the poolings there are, unless this is one."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling is {pooling!r}; it must be one of {', '.join(POOLINGS)}.")
 
 
 def _mean(hidden: Tensor, lengths: Tensor, is_real: Bool[Tensor, "B L"]) -> Tensor:

@@ -117,13 +117,13 @@ class ImplicitFilter(nn.Module):
 def decay_rates(
     n_filters: int, *, fast_decay_pct: float, slow_decay_pct: float, decay_target: float, device: torch.device
 ) -> Float[Tensor, " C"]:
-    """Return ``delta`` of each channel in units of ``1 / l_max``, fp64; negative, from slow to fast, as published.
+    """Return ``delta`` of each channel in units of ``1 / l_max``, fp32; negative, from slow to fast, as published.
 
     The slowest channel's window falls to ``decay_target`` in ``slow_decay_pct`` of ``l_max``, the fastest one's in
     ``fast_decay_pct``.
     """
     slow, fast = math.log(decay_target) / slow_decay_pct, math.log(decay_target) / fast_decay_pct
-    return torch.linspace(slow, fast, n_filters, dtype=torch.float64, device=device)
+    return torch.linspace(slow, fast, n_filters, dtype=torch.float32, device=device)
 
 
 class Sine(nn.Module):

@@ -11,8 +11,11 @@ class PositionalFeatures(nn.Module):
     """Time and a few sinusoids of each position, ``z[n] = [t_n, cos(f_j w_n).., -sin(f_j w_n)..]``.
 
     ``t_n = n / (l_max - 1)``, ``w_n = 2 pi n / l_max``, and ``f`` are ``(emb_dim - 1) / 2`` values from 1e-4 to one
-    less than their number. They are computed for the positions that are asked for, in fp64, and held nowhere: for a
-    million positions they would be most of a checkpoint. Only when trainable are they kept, as the parameter ``z``.
+    less than their number. They are computed for the positions that are asked for and held nowhere: for a million
+    positions they would be most of a checkpoint. Only when trainable are they kept, as the parameter ``z``.
+
+    Values are rounded to fp32 step by step, as in the published checkpoints, whatever the dtype of the model: the
+    filters' sines enlarge differences, and an fp64 model is to differ from its fp32 self by arithmetic only.
     """
 
     z: nn.Parameter | None
@@ -39,8 +42,9 @@ class PositionalFeatures(nn.Module):
 
     def _features(self, length: int, device: torch.device) -> Float[Tensor, "L E"]:
         n_bands = (self.emb_dim - 1) // 2
-        n = torch.arange(length, dtype=torch.float64, device=device)
-        frequencies = torch.linspace(1e-4, n_bands - 1, n_bands, dtype=torch.float64, device=device)
-        phase = (2 * math.pi / self.l_max) * n[:, None] * frequencies
-        t = n / max(self.l_max - 1, 1)
-        return torch.cat([t[:, None], phase.cos(), -phase.sin()], dim=1)
+        n = torch.arange(length, dtype=torch.float32, device=device)
+        frequencies = torch.linspace(1e-4, n_bands - 1, n_bands, dtype=torch.float32, device=device)
+        phase = (2 * math.pi * n / self.l_max)[:, None] * frequencies
+        waves = torch.exp(-1j * phase)
+        t = torch.linspace(0, 1, self.l_max, dtype=torch.float32, device=device)[:length]
+        return torch.cat([t[:, None], waves.real, waves.imag], dim=1)

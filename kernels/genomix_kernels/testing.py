@@ -1,7 +1,7 @@
 """How exact a kernel must be: one table of tolerances by dtype, and comparison of outputs and gradients.
 
-The error is the RMS of the difference from a float64 reference, relative to the RMS of the reference. A bound is a small
-multiple of what PyTorch's own kernels lose in that dtype; to loosen one, a commit of its own says why.
+The error is the RMS of the difference from a float64 reference, relative to the RMS of the reference. A bound is a
+small multiple of what PyTorch's own kernels lose in that dtype; to loosen one, a commit of its own says why.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,9 +76,9 @@ def check_against_reference(
     assert_close_to_reference(actual, expected, dtype=dtype)
     generator = torch.Generator(device="cpu").manual_seed(seed)
     cotangent = torch.randn(expected.shape, generator=generator, dtype=torch.float64).to(actual)
-    actual.backward(cotangent)
-    expected.backward(cotangent.double())
+    torch.autograd.backward(actual, cotangent)
+    torch.autograd.backward(expected, cotangent.double())
     for name, tensor in ours.items():
-        assert tensor.grad is not None, f"no gradient for {name}"
-        assert theirs[name].grad is not None
-        assert_close_to_reference(tensor.grad, theirs[name].grad, dtype=dtype, name=f"gradient of {name}")
+        expected_gradient = theirs[name].grad
+        assert tensor.grad is not None and expected_gradient is not None, f"no gradient for {name}"  # noqa: PT018
+        assert_close_to_reference(tensor.grad, expected_gradient, dtype=dtype, name=f"gradient of {name}")

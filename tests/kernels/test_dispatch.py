@@ -1,5 +1,5 @@
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from genomix_kernels.dispatch import choose, dispatch, implementations, register
 
 
 @pytest.fixture
-def doubling(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def doubling(monkeypatch: pytest.MonkeyPatch) -> str:
     """Register an operation with a reference and a backend that serves even lengths only."""
     monkeypatch.delenv(module.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(module, "_REGISTRY", {})
@@ -23,7 +23,7 @@ def doubling(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     register(
         "double", "fast", priority=10, load=load(2.5), supports=lambda x: "odd length" if len(x) % 2 else None
     )
-    yield "double"
+    return "double"
 
 
 def test_the_highest_priority_that_can_serve_is_taken(doubling: str) -> None:

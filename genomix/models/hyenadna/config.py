@@ -1,6 +1,7 @@
 """What describes a HyenaDNA model: everything that changes its numbers, and nothing that only changes its speed."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -90,14 +91,20 @@ class HyenaDNAConfig:
         )
         for name in positive:
             _require(
-                isinstance(getattr(self, name), int) and getattr(self, name) >= 1,
-                name,
-                self,
-                "an integer >= 1",
+                _is_integer(getattr(self, name)) and getattr(self, name) >= 1, name, self, "an integer >= 1"
             )
-        _require(self.order >= 2, "order", self, "an integer >= 2")
-        _require(self.emb_dim >= 3 and self.emb_dim % 2 == 1, "emb_dim", self, "odd and at least 3")
-        _require(self.n_inner_mlps >= 0, "n_inner_mlps", self, "at least 0")
+        for name in (field.name for field in fields(self) if field.type in (float, "float")):
+            _require(_is_finite(getattr(self, name)), name, self, "a finite number")
+        _require(_is_integer(self.order) and self.order >= 2, "order", self, "an integer >= 2")
+        _require(
+            _is_integer(self.emb_dim) and self.emb_dim >= 3 and self.emb_dim % 2 == 1,
+            "emb_dim",
+            self,
+            "odd and at least 3",
+        )
+        _require(
+            _is_integer(self.n_inner_mlps) and self.n_inner_mlps >= 0, "n_inner_mlps", self, "at least 0"
+        )
         _require(0 < self.decay_target < 1, "decay_target", self, "between 0 and 1")
         for name in ("fast_decay_pct", "slow_decay_pct", "layer_norm_eps"):
             _require(getattr(self, name) > 0, name, self, "above 0")
@@ -151,6 +158,14 @@ class HyenaDNAConfig:
         if missing:
             raise ConfigError(f"HyenaDNAConfig needs {', '.join(missing)}; add the missing fields.")
         return cls(**values)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require(holds: bool, name: str, config: HyenaDNAConfig, expected: str) -> None:
