@@ -43,12 +43,13 @@ def test_it_is_the_sum_of_the_equation(backend: str, shape: tuple[int, int, int,
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_output_and_gradients_against_the_reference(
-    backend: str, dtype: torch.dtype, shape: tuple[int, int, int, int]
+    backend: str, dtype: torch.dtype, shape: tuple[int, int, int, int], device: str
 ) -> None:
     def kernel(**inputs: Tensor) -> Tensor:
         return fftconv(**inputs, backend=backend)
 
-    check_against_reference(kernel, fftconv_reference, make_inputs(shape, dtype), dtype=dtype)
+    inputs = {name: tensor.to(device) for name, tensor in make_inputs(shape, dtype).items()}
+    check_against_reference(kernel, fftconv_reference, inputs, dtype=dtype)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -30,10 +30,11 @@ def repo_io() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("which", INPUTS)
-def test_logits_and_hidden_states(repo: HyenaDNA, repo_io: dict[str, Tensor], which: str) -> None:
-    ids = repo_io[f"ids_{which}"]
-    assert_close(repo(ids), repo_io[f"logits_{which}"])
-    assert_close(repo.hidden_states(ids), repo_io[f"hidden_{which}"])
+def test_logits_and_hidden_states(repo_io: dict[str, Tensor], which: str, device: str) -> None:
+    model = model_of("lm_repo.safetensors", tiny_config()).to(device)
+    ids = repo_io[f"ids_{which}"].to(device)
+    assert_close(model(ids).cpu(), repo_io[f"logits_{which}"])
+    assert_close(model.hidden_states(ids).cpu(), repo_io[f"hidden_{which}"])
 
 
 @pytest.mark.parametrize("which", INPUTS)
