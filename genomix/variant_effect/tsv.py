@@ -52,7 +52,9 @@ class TsvWriter:
     def __enter__(self) -> Self:
         self._sink.__enter__()
         columns = (*COLUMNS, *STRAND_COLUMNS) if self._per_strand else COLUMNS
-        self._sink.write("\n".join((*self._meta, "\t".join(columns), "")).encode("utf-8", "surrogateescape"))
+        self._sink.write_header(
+            "\n".join((*self._meta, "\t".join(columns), "")).encode("utf-8", "surrogateescape")
+        )
         return self
 
     def write(self, record: VcfRecord, scores: Sequence[VariantScore]) -> None:

@@ -58,6 +58,7 @@ class FileSink:
         self._path: Path | None = None
         self._index_path: Path | None = None
         self._spool_path: Path | None = None
+        self._header = b""
         self._seen: set[str] = set()
         self._last = ("", 0)
 
@@ -85,8 +86,14 @@ class FileSink:
             self._bgzf = BgzfWriter(self._stream)
         return self
 
+    def write_header(self, data: bytes) -> None:
+        """Take the header. It goes out with the first record, so that a refused input prints nothing."""
+        self._header = data
+
     def write(self, data: bytes) -> None:
         """Take bytes of the plain output."""
+        if self._header:
+            data, self._header = self._header + data, b""
         (self._bgzf or self._stream).write(data)
 
     def check_order(self, chrom: str, pos: int, where: str) -> None:
@@ -127,8 +134,11 @@ class FileSink:
     ) -> None:
         with self._stack:
             try:
-                if error is None and self._bgzf is not None:
-                    self._bgzf.close()
+                if error is None:
+                    if self._header:
+                        self.write(b"")
+                    if self._bgzf is not None:
+                        self._bgzf.close()
             finally:
                 if self._path is not None or self._spool:
                     self._stream.close()

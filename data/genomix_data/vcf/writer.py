@@ -89,9 +89,9 @@ class VcfWriter:
     def __enter__(self) -> Self:
         self._sink.__enter__()
         if self._dictionary is not None:
-            self._sink.write(bcf_header_bytes(self._header))
+            self._sink.write_header(bcf_header_bytes(self._header))
         elif not self._spools:
-            self._sink.write(self._header.to_bytes())
+            self._sink.write_header(self._header.to_bytes())
         return self
 
     def write(self, record: VcfRecord | BcfRecord, values: InfoValues) -> None:
