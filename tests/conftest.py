@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# pytest-xdist runs one worker a core: more threads would only get into each other's way. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = [".", "data", "kernels", "configs", "cli"]
 

@@ -119,6 +119,9 @@ for _panel, _commands in VERBS.items():
 def main(argv: list[str] | None = None) -> None:
     """Run ``genomix`` with ``argv`` (default: the process's own) and leave with its exit code."""
     signal.signal(signal.SIGTERM, _on_terminate)
+    # Threads that spin while they wait starve each other where cores are shared (a login node, a laptop in use):
+    # measured 19 times slower training beside one busy process. Read when torch is imported, so set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(args=argv, prog_name="genomix")
 
 

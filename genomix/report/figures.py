@@ -90,8 +90,23 @@ def training_curve(
             style = ("--", ":", "-.")[index % 3]
             axes.axhline(level, color=SOFT, linestyle=style, linewidth=1.2, label=name)
         axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_ylim(*_range_that_shows(y, points or {}, levels or {}))
         axes.legend(fontsize=9)
     return out[0]
+
+
+def _range_that_shows(
+    y: Sequence[float],
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    levels: Mapping[str, float],
+) -> tuple[float, float]:
+    """Return limits that hold the end of the curve and what it is compared with; the first drop runs off the top."""
+    settled = np.asarray(y)[len(y) // 10 :]
+    compared = [value for _, values in points.values() for value in list(values)[1:]] + list(levels.values())
+    low = min([settled.min(), *compared])
+    high = max([np.percentile(settled, 98), *compared])
+    margin = 0.08 * (high - low) or 0.05
+    return low - margin, high + margin
 
 
 def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> str:
