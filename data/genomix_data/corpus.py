@@ -1,5 +1,6 @@
 """Genomes held in memory as token ids, and which of their bases train, validate and test a language model."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ class Corpus:
         ids: Ids of each contig that is used, ``(contig length,)``.
         regions: For train, valid and test the intervals, sorted and disjoint.
         tokenizer: What made the ids.
-        fingerprints: What identifies each FASTA file, for provenance.
+        fingerprints: What identifies each FASTA file, and the MD5 (upper-case, as SAM's M5) of each contig used.
         n_removed: Training bases that were left out because they are also held out.
     """
 
@@ -110,9 +111,16 @@ def load_corpus(
         log.warning("%s training bases are also held out; they were left out of training", f"{n_removed:,}")
 
     used = {region.chrom for split in SPLITS for region in parts[split]}
-    ids = {c: tokenizer.encode(g.fetch(c, 0, lengths[c])) for c, g in owner.items() if c in used}
-    fingerprints = tuple(genome.fingerprint() for genome in genomes)
+    ids: dict[str, NDArray[np.uint8]] = {}
+    fingerprints: list[dict[str, Any]] = []
     for genome in genomes:
+        md5: dict[str, str] = {}
+        for chrom in genome.contigs:
+            if chrom in used:
+                bases = genome.fetch(chrom, 0, lengths[chrom])
+                ids[chrom] = tokenizer.encode(bases)
+                md5[chrom] = hashlib.md5(bases.upper(), usedforsecurity=False).hexdigest()
+        fingerprints.append({**genome.fingerprint(), "md5": md5})
         genome.close()
     for split in SPLITS:
         whole = [
@@ -126,7 +134,7 @@ def load_corpus(
                 f"no base is left for the {split} split. Hold out another part: see data.holdout, "
                 "data.valid_contigs and data.test_contigs, data.bed."
             )
-    return Corpus(ids, parts, tokenizer, fingerprints, n_removed)
+    return Corpus(ids, parts, tokenizer, tuple(fingerprints), n_removed)
 
 
 def split_middle(lengths: dict[str, int], fraction: float) -> dict[str, list[Interval]]:

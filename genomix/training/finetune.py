@@ -255,7 +255,7 @@ def _introduce(
     )
     if n_shared:
         screen.say(
-            f"  warning: {n_shared:,} of the {sizes['test']:,} test sequences are in the training data too, so that the "
+            f"  warning: {n_shared:,} of the {sizes['test']:,} test sequences are also in the training data, so the "
             "test flatters the model; data.drop_shared=true leaves them out of training",
             style="yellow",
         )

@@ -76,7 +76,7 @@ class FinetuneLoop:
         self._losses: list[torch.Tensor] = []
         self._epoch_losses: list[torch.Tensor] = []
         self._epochs_done = 0
-        self._shown: dict[str, str] = {}
+        self._shown = {"loss": "-"}
         self._mark = 0.0
 
     def run(self) -> int | None:

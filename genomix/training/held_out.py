@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from genomix.training.markov import OTHER, Codes, MarkovModel
 from genomix_data.corpus import Corpus
@@ -72,7 +71,8 @@ def bits_per_base(
     acgt = torch.tensor(windows.corpus.tokenizer.acgt_ids, device=device)
     nats = nats_acgt = 0.0
     n_bases = 0
-    for batch in DataLoader(windows, batch_size=batch_size, collate_fn=windows.collate):
+    for first in range(0, len(windows), batch_size):
+        batch = windows.collate([windows[i] for i in range(first, min(first + batch_size, len(windows)))])
         targets = batch.targets.to(device)
         counted = targets != IGNORED
         logits = model(batch.inputs.to(device))[counted].float()

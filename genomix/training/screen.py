@@ -38,7 +38,10 @@ class Screen:
     def say(self, message: str, *, style: str | None = None) -> None:
         """Show one line; above the bar where there is one."""
         if self.console is not None:
-            self.console.print(message, style=style, markup=False)
+            from rich.text import Text
+
+            # Given to print() itself, a style would colour the bar below as well.
+            self.console.print(Text(message, style=style or ""))
 
     @contextmanager
     def bar(self, description: str, total: int, unit: str, *, done: int = 0) -> Iterator[Bar]:

@@ -9,9 +9,7 @@ import typer
 def command(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings; --cfg shows all of them.", show_default=False
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Settings; --cfg shows all of them.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Output folder.", show_default=False)
@@ -39,11 +37,14 @@ def command(
         print_settings("finetune", overrides or [], config_dir)
         return
     folder = require_output(output, "classifier")
-    from genomix.training.finetune import finetune
     from genomix_cli.console import console
     from genomix_cli.training_output import show_finetuning
     from genomix_configs.compose import compose
 
     config, _ = compose("finetune", overrides or [], config_dir=config_dir)
+
+    # Only now, because Lightning takes seconds to import and a wrong setting should not wait for it.
+    from genomix.training.finetune import finetune
+
     result = finetune(config, folder, overwrite=overwrite, progress=False if quiet else console)
     show_finetuning(result, as_json=as_json, quiet=quiet)

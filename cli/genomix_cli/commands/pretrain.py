@@ -9,9 +9,7 @@ import typer
 def command(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings; --cfg shows all of them.", show_default=False
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Settings; --cfg shows all of them.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder.", show_default=False)
@@ -42,12 +40,15 @@ def command(
         print_settings("pretrain", overrides or [], config_dir)
         return
     folder = require_output(output, "run")
-    from genomix.training.pretrain import pretrain
-    from genomix.training.results import RunInterruptedError
     from genomix_cli.console import console, say
     from genomix_cli.training_output import pretraining_settings, show_pretraining
 
     config = pretraining_settings(overrides or [], config_dir, folder if resume else None)
+
+    # Only now, because Lightning takes seconds to import and a wrong setting should not wait for it.
+    from genomix.training.pretrain import pretrain
+    from genomix.training.results import RunInterruptedError
+
     try:
         result = pretrain(
             config, folder, resume=resume, overwrite=overwrite, progress=False if quiet else console

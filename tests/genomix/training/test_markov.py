@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from genomix.training.markov import OTHER, MarkovModel, base_codes, complement_c
 LETTERS = "ACGT"
 
 
-def brute_force(training, text, position, order, alpha):
+def brute_force(training: list[str], text: str, position: int, order: int, alpha: float) -> float:
     """P of one base by counting strings; shorter contexts as the prior of longer ones."""
     probability = 0.25
     for k in range(order + 1):
@@ -23,7 +24,7 @@ def brute_force(training, text, position, order, alpha):
 
 
 @pytest.mark.parametrize("both_strands", [False, True])
-def test_probabilities_are_those_of_counting_by_hand(both_strands):
+def test_probabilities_are_those_of_counting_by_hand(both_strands: bool) -> None:
     training = ["ACGTTACGNACGTACCA", "GATTACA"]
     held_out = "TACGNAGATTAC"
     model = MarkovModel(3, alpha=1.5, both_strands=both_strands)
@@ -41,7 +42,7 @@ def test_probabilities_are_those_of_counting_by_hand(both_strands):
                 )
 
 
-def test_probabilities_of_the_four_bases_sum_to_one():
+def test_probabilities_of_the_four_bases_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     model = MarkovModel(5).fit([rng.integers(0, 4, 3000).astype(np.uint8)])
     context = rng.integers(0, 4, 9).astype(np.uint8)
@@ -49,7 +50,7 @@ def test_probabilities_of_the_four_bases_sum_to_one():
     np.testing.assert_allclose(np.exp2(last).sum(axis=0), 1.0)
 
 
-def test_rare_words_are_counted_the_same_in_the_sparse_table(monkeypatch):
+def test_rare_words_are_counted_the_same_in_the_sparse_table(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     training, held_out = (rng.integers(0, 5, n).astype(np.uint8) for n in (2000, 500))
     dense = MarkovModel(6).fit([training]).bits_per_base([held_out])
@@ -58,7 +59,7 @@ def test_rare_words_are_counted_the_same_in_the_sparse_table(monkeypatch):
     np.testing.assert_array_equal(dense, sparse)
 
 
-def test_a_repeat_is_learnt_from_order_two_on():
+def test_a_repeat_is_learnt_from_order_two_on() -> None:
     repeat = base_codes(b"AAC" * 500)
     bits = MarkovModel(4).fit([repeat]).bits_per_base([repeat])
     assert bits[0] == pytest.approx(-(2 / 3 * np.log2(2 / 3) + 1 / 3 * np.log2(1 / 3)), abs=0.01)
@@ -66,7 +67,7 @@ def test_a_repeat_is_learnt_from_order_two_on():
     assert bits[2] < 0.05
 
 
-def test_scored_bases_can_be_chosen_and_n_never_counts():
+def test_scored_bases_can_be_chosen_and_n_never_counts() -> None:
     model = MarkovModel(1).fit([base_codes(b"ACGTACGGT")])
     held_out = base_codes(b"ANCG")
     mask = np.array([False, True, True, True])
@@ -76,7 +77,7 @@ def test_scored_bases_can_be_chosen_and_n_never_counts():
         model.bits_per_base([base_codes(b"NN")])
 
 
-def test_codes_know_case_and_the_other_strand():
+def test_codes_know_case_and_the_other_strand() -> None:
     codes = base_codes(b"acgtRN")
     assert codes.tolist() == [0, 1, 2, 3, OTHER, OTHER]
     assert complement_codes(codes).tolist() == [OTHER, OTHER, 0, 1, 2, 3]
@@ -85,6 +86,6 @@ def test_codes_know_case_and_the_other_strand():
 @pytest.mark.parametrize(
     ("arguments", "message"), [((25,), "between 0 and 24"), ((2, 0.0), "positive strength")]
 )
-def test_impossible_settings_are_refused(arguments, message):
+def test_impossible_settings_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MarkovModel(*arguments)

@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from genomix.inference.likelihood import token_log_likelihood
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.models.registry import build_model
+from genomix.training.held_out import bits_per_base, markov_baseline
+from genomix_data.corpus import Corpus
+from genomix_data.interval import Interval
+from genomix_data.lm_dataset import HeldOutWindows
+from genomix_data.tokenizers import CharTokenizer
+from tests.genomix.training_helpers import letters, tiny_model
+
+TOKENIZER = CharTokenizer()
+
+
+@pytest.fixture(scope="module")
+def model() -> HyenaDNA:
+    torch.manual_seed(1)
+    return build_model(tiny_model(initializer_range=0.5).config).eval()
+
+
+def corpus_of(*texts: str) -> Corpus:
+    ids = {f"c{i}": TOKENIZER.encode(text) for i, text in enumerate(texts)}
+    regions = tuple(Interval(name, 0, len(row)) for name, row in ids.items())
+    return Corpus(ids, {"train": regions, "valid": regions, "test": regions}, TOKENIZER, ())
+
+
+def test_bits_are_those_of_scoring_each_window_by_itself(model: HyenaDNA) -> None:
+    texts = [letters(70, 1)[:30] + "NNR" + letters(70, 1)[30:], letters(20, 2)]
+    corpus = corpus_of(*texts)
+    found = bits_per_base(model, HeldOutWindows(corpus, "test", 16, overlap=5), batch_size=3)
+    nats, n = 0.0, 0
+    for text, ids in zip(texts, corpus.ids.values(), strict=True):
+        start, counted_to = 0, 1
+        while counted_to < len(text):
+            window = torch.tensor(ids[start : start + 17]).long()[None]
+            values = token_log_likelihood(model, window)[0]
+            for offset in range(window.shape[1] - 1):
+                place = start + offset + 1
+                if place >= counted_to and text[place] in "ACGT":
+                    nats -= values[offset].item()
+                    n += 1
+            counted_to = start + 17
+            start += 11
+    assert found.n_bases == n == sum(sum(c in "ACGT" for c in text[1:]) for text in texts)
+    assert found.bits_per_base == pytest.approx(nats / n / math.log(2), rel=1e-5)
+
+
+def test_probability_outside_acgt_is_what_the_two_numbers_differ_by(model: HyenaDNA) -> None:
+    windows = HeldOutWindows(corpus_of(letters(60, 3)), "test", 60)
+    found = bits_per_base(model, windows, batch_size=1)
+    ids = torch.tensor(windows.corpus.ids["c0"]).long()[None]
+    with torch.inference_mode():
+        probabilities = model(ids[:, :-1]).double().softmax(-1)[0]
+    outside = 1 - probabilities[:, list(TOKENIZER.acgt_ids)].sum(-1)
+    expected = -torch.log2(1 - outside).mean()
+    assert found.bits_per_base - found.bits_per_base_acgt == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_batches_do_not_change_the_result_and_the_mode_stays(model: HyenaDNA) -> None:
+    windows = HeldOutWindows(corpus_of(letters(100, 4), letters(33, 5)), "test", 16)
+    model.train()
+    one, many = (bits_per_base(model, windows, batch_size=size) for size in (1, 7))
+    assert model.training
+    model.eval()
+    assert one.bits_per_base == pytest.approx(many.bits_per_base, rel=1e-6)
+
+
+def test_nothing_but_n_is_refused(model: HyenaDNA) -> None:
+    with pytest.raises(ValueError, match="no A, C, G or T"):
+        bits_per_base(model, HeldOutWindows(corpus_of("NNNN"), "test", 16), batch_size=1)
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_the_baseline_scores_the_same_bases(model: HyenaDNA, both_strands: bool) -> None:
+    text = letters(300, 6)[:50] + "NN" + letters(300, 6)[50:]
+    corpus = corpus_of(text)
+    corpus.regions["test"] = (Interval("c0", 40, 120),)
+    corpus.regions["train"] = (Interval("c0", 120, 302),)
+    baseline = markov_baseline(corpus, 3, both_strands=both_strands)
+    strands = [text[120:]]
+    if both_strands:
+        strands.append(text[120:][::-1].translate(str.maketrans("ACGT", "TGCA")))
+    joined = "".join(strands)
+    counts = np.array([joined.count(letter) for letter in "ACGT"])
+    p = (counts + baseline.alpha / 4) / (counts.sum() + baseline.alpha)
+    scored = [c for c in text[41:120] if c != "N"]
+    expected = -np.mean([np.log2(p["ACGT".index(c)]) for c in scored])
+    assert baseline.test[0] == pytest.approx(expected)
+    assert len(scored) == bits_per_base(model, HeldOutWindows(corpus, "test", 32), batch_size=4).n_bases
+    assert baseline.best_order == int(np.argmin(baseline.valid))
+    assert baseline.bits_per_base == baseline.test[baseline.best_order]
