@@ -1,6 +1,7 @@
 """Log-likelihoods of windows: each distinct window goes through the model once, in batches of one length."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -12,7 +13,10 @@ from genomix.inference.likelihood import token_log_likelihood
 from genomix.variant_effect.contract import Dtype
 from genomix_data.errors import ConfigError, GenomixError
 
-TOKENS_PER_BATCH = {"cpu": 1 << 13, "cuda": 1 << 18}
+TOKENS_PER_BATCH = {"cpu": 1 << 12, "cuda": 1 << 18}
+SHORT_WINDOW = 1 << 13
+
+_Batch = tuple[list[int], NDArray[np.bool_], NDArray[np.float32]]
 
 
 class WindowSet:
@@ -89,10 +93,7 @@ class Engine:
             GenomixError: if the model gives NaN or an infinity.
         """
         found = WindowLikelihoods(len(windows))
-        for numbers in self._batches(windows.letters):
-            letters = b"".join(windows.letters[number] for number in numbers)
-            rows = self._token_log_likelihoods(letters, len(numbers))
-            is_scored = np.frombuffer(letters, np.uint8).reshape(len(numbers), -1)[:, 1:] != ord("N")
+        for numbers, is_scored, rows in self._run(windows.letters):
             found.totals[numbers] = np.where(is_scored, rows, np.float32(0.0)).sum(axis=1, dtype=np.float64)
             for i, number in enumerate(numbers):
                 if number in windows.kept_rows:
@@ -105,6 +106,27 @@ class Engine:
                 "otherwise the checkpoint's weights are damaged, or its training diverged."
             )
         return found
+
+    def _run(self, letters: Sequence[bytes]) -> Iterator[_Batch]:
+        """Yield the batches in order; short windows on CPU take one batch a thread instead of all threads a batch."""
+
+        def run(numbers: list[int]) -> _Batch:
+            joined = b"".join(letters[number] for number in numbers)
+            is_scored = np.frombuffer(joined, np.uint8).reshape(len(numbers), -1)[:, 1:] != ord("N")
+            return numbers, is_scored, self._token_log_likelihoods(joined, len(numbers))
+
+        n_threads = torch.get_num_threads()
+        is_short = max(map(len, letters), default=0) <= SHORT_WINDOW
+        if self.device.type != "cpu" or n_threads == 1 or not is_short:
+            yield from map(run, self._batches(letters))
+            return
+        torch.set_num_threads(1)
+        pool = ThreadPoolExecutor(n_threads)
+        try:
+            yield from pool.map(run, self._batches(letters))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(n_threads)
 
     def _batches(self, letters: Sequence[bytes]) -> Iterator[list[int]]:
         by_length: dict[int, list[int]] = {}

@@ -5,9 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from genomix.checkpoint.native import LoadedModel, save_model
 from genomix.heads.classifier import SequenceClassifier
+from genomix.models.hyenadna.config import HyenaDNAConfig
+from genomix.models.hyenadna.model import HyenaDNA
 from genomix.variant_effect import ScoreOptions, Status, VariantScore, score_variants
 from genomix_data.alphabet import reverse_complement
 from genomix_data.errors import (
@@ -190,6 +193,15 @@ def test_blocks_change_no_score(
     assert score_variants(variants, genome, model, replace(OPTIONS, batch_size=1)) == whole
 
 
+def test_threads_change_no_score(sequences: dict[str, bytes], genome: Genome, model: LoadedModel) -> None:
+    options = replace(OPTIONS, batch_size=4)
+    variants = many_variants(sequences)
+    alone = score_variants(variants, genome, model, options)
+    torch.set_num_threads(3)
+    assert score_variants(variants, genome, model, options) == alone
+    assert torch.get_num_threads() == 3
+
+
 def test_other_strand_of_the_genome_gives_the_same_scores(
     tmp_path: Path, sequences: dict[str, bytes], genome: Genome, model: LoadedModel
 ) -> None:
@@ -314,11 +326,6 @@ def test_classifier_is_refused(
 
 
 def test_model_that_diverged_is_refused(tmp_path: Path, genome: Genome, sequences: dict[str, bytes]) -> None:
-    import torch
-
-    from genomix.models.hyenadna.config import HyenaDNAConfig
-    from genomix.models.hyenadna.model import HyenaDNA
-
     broken = HyenaDNA(HyenaDNAConfig(d_model=16, n_layers=1, d_inner=32, l_max=128))
     with torch.no_grad():
         broken.backbone.ln_f.weight[3] = float("nan")
