@@ -19,10 +19,11 @@ Codes = NDArray[np.uint8]
 """One sequence as 0, 1, 2, 3 for A, C, G, T, and `OTHER` for anything else."""
 
 OTHER = 4
-DENSE_LIMIT = 1 << 22
-"""Largest count table (entries) kept as an array; beyond it only the words that occur are kept."""
+MAX_ORDER = 12
+"""Larger tables of counts (4^13 words) would not fit an ordinary machine."""
+CHUNK = 1 << 22
+"""Bases looked at together, so that memory does not grow with the genome."""
 
-_GAP = np.array([OTHER], dtype=np.uint8)
 _CODE_OF_BYTE = np.full(256, OTHER, dtype=np.uint8)
 for _code, _letters in enumerate((b"Aa", b"Cc", b"Gg", b"Tt")):
     _CODE_OF_BYTE[list(_letters)] = _code
@@ -39,29 +40,6 @@ def complement_codes(codes: Codes) -> Codes:
     return np.where(reverse < OTHER, 3 - reverse, reverse).astype(np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """How often each word (context and next base, as one number in base 4) occurs."""
-
-    words: NDArray[np.int64] | None
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, words: NDArray[np.int64], length: int) -> "_Counts":
-        if 4**length <= DENSE_LIMIT:
-            return cls(None, np.bincount(words, minlength=4**length))
-        unique, counts = np.unique(words, return_counts=True)
-        return cls(unique, counts)
-
-    def look_up(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
-        if self.words is None:
-            return self.counts[words]
-        if not len(self.words):
-            return np.zeros(len(words), dtype=np.int64)
-        place = np.minimum(np.searchsorted(self.words, words), len(self.words) - 1)
-        return np.where(self.words[place] == words, self.counts[place], 0)
-
-
 @dataclass(slots=True)
 class MarkovModel:
     """Markov models of every order from 0 to ``order``, fitted together.
@@ -75,28 +53,23 @@ class MarkovModel:
     order: int
     alpha: float = 4.0
     both_strands: bool = False
-    _words: list[_Counts] = field(default_factory=list)
-    _contexts: list[_Counts] = field(default_factory=list)
+    _counts: list[NDArray[np.int64]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.order <= 24:
-            raise ValueError(f"order is {self.order}; it must lie between 0 and 24")
+        if not 0 <= self.order <= MAX_ORDER:
+            raise ValueError(f"order is {self.order}; it must lie between 0 and {MAX_ORDER}")
         if self.alpha <= 0:
             raise ValueError(f"alpha is {self.alpha}; the prior needs a positive strength")
 
     def fit(self, sequences: Iterable[Codes]) -> "MarkovModel":
         """Count the words of the training sequences (codes, see `base_codes`) and return the model itself."""
-        strands: list[Codes] = []
+        self._counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(self.order + 1)]
         for codes in sequences:
-            strands += [codes, _GAP]
-            if self.both_strands:
-                strands += [complement_codes(codes), _GAP]
-        joined = np.concatenate(strands) if strands else np.empty(0, np.uint8)
-        self._words, self._contexts = [], []
-        for k, words, whole in _words_of_every_order(joined, self.order):
-            present = words[whole]
-            self._words.append(_Counts.of(present, k + 1))
-            self._contexts.append(_Counts.of(present // 4, k))
+            for strand in (codes, complement_codes(codes)) if self.both_strands else (codes,):
+                for piece, lead in _chunks(strand, self.order):
+                    for k, words, whole in _words_of_every_order(piece, self.order):
+                        ends_here = words[lead:][whole[lead:]]
+                        self._counts[k] += np.bincount(ends_here, minlength=4 ** (k + 1))
         return self
 
     def log2_probabilities(self, codes: Codes) -> NDArray[np.float64]:
@@ -104,13 +77,14 @@ class MarkovModel:
 
         The value at a base that is not A, C, G or T is NaN.
         """
-        assert self._words, "fit the model first"
+        assert self._counts, "fit the model first"
         known = codes < OTHER
         probability = np.full(len(codes), 0.25)
         result = np.full((self.order + 1, len(codes)), np.nan)
         for k, words, whole in _words_of_every_order(codes, self.order):
-            seen = self._words[k].look_up(words[whole])
-            context = self._contexts[k].look_up(words[whole] // 4)
+            counts = self._counts[k]
+            contexts = counts.reshape(-1, 4).sum(axis=1)
+            seen, context = counts[words[whole]], contexts[words[whole] // 4]
             probability[whole] = (seen + self.alpha * probability[whole]) / (context + self.alpha)
             result[k, known] = np.log2(probability[known])
         return result
@@ -132,11 +106,22 @@ class MarkovModel:
             counted = codes < OTHER
             if scored is not None:
                 counted = counted & scored[number]
-            total -= self.log2_probabilities(codes)[:, counted].sum(axis=1)
+            start = 0
+            for piece, lead in _chunks(codes, self.order):
+                here = counted[start : start + len(piece) - lead]
+                total -= self.log2_probabilities(piece)[:, lead:][:, here].sum(axis=1)
+                start += len(here)
             n += int(counted.sum())
         if n == 0:
             raise ValueError("no base to score: the sequences hold no A, C, G or T")
         return total / n
+
+
+def _chunks(codes: Codes, order: int) -> Iterator[tuple[Codes, int]]:
+    """Yield pieces of a sequence, each with up to ``order`` bases of the piece before it, and how many those are."""
+    for start in range(0, len(codes), CHUNK):
+        lead = min(order, start)
+        yield codes[start - lead : start + CHUNK], lead
 
 
 def _words_of_every_order(

@@ -50,13 +50,15 @@ def test_probabilities_of_the_four_bases_sum_to_one() -> None:
     np.testing.assert_allclose(np.exp2(last).sum(axis=0), 1.0)
 
 
-def test_rare_words_are_counted_the_same_in_the_sparse_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_genome_in_chunks_is_counted_and_scored_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     training, held_out = (rng.integers(0, 5, n).astype(np.uint8) for n in (2000, 500))
-    dense = MarkovModel(6).fit([training]).bits_per_base([held_out])
-    monkeypatch.setattr(markov, "DENSE_LIMIT", 4)
-    sparse = MarkovModel(6).fit([training]).bits_per_base([held_out])
-    np.testing.assert_array_equal(dense, sparse)
+    scored = [rng.random(500) < 0.7]
+    whole = MarkovModel(5, both_strands=True).fit([training]).bits_per_base([held_out], scored)
+    for size in (1, 7, 64):
+        monkeypatch.setattr(markov, "CHUNK", size)
+        pieces = MarkovModel(5, both_strands=True).fit([training]).bits_per_base([held_out], scored)
+        np.testing.assert_allclose(pieces, whole, rtol=1e-12)
 
 
 def test_a_repeat_is_learnt_from_order_two_on() -> None:
@@ -84,7 +86,7 @@ def test_codes_know_case_and_the_other_strand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [((25,), "between 0 and 24"), ((2, 0.0), "positive strength")]
+    ("arguments", "message"), [((13,), "between 0 and 12"), ((2, 0.0), "positive strength")]
 )
 def test_impossible_settings_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
