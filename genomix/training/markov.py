@@ -134,7 +134,8 @@ def _words_of_every_order(
     yield 0, words, whole
     for k in range(1, order + 1):
         # The word grows by one base on its left.
-        words[k:] += letters[: len(letters) - k] << (2 * k)
-        whole[k:] &= is_base[: len(is_base) - k]
+        rest = max(len(codes) - k, 0)
+        words[k:] += letters[:rest] << (2 * k)
+        whole[k:] &= is_base[:rest]
         whole[:k] = False
         yield k, words, whole

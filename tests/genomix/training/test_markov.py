@@ -79,6 +79,13 @@ def test_scored_bases_can_be_chosen_and_n_never_counts() -> None:
         model.bits_per_base([base_codes(b"NN")])
 
 
+def test_a_sequence_shorter_than_the_order_is_scored_with_what_context_it_has() -> None:
+    model = MarkovModel(6).fit([base_codes(b"ACGTACGTAC"), base_codes(b"AC")])
+    short, long = (model.log2_probabilities(base_codes(text)) for text in (b"AC", b"ACGTACGTA"))
+    np.testing.assert_array_equal(short, long[:, :2])
+    np.testing.assert_array_equal(short[1:, 1], np.repeat(short[1, 1], 6))
+
+
 def test_codes_know_case_and_the_other_strand() -> None:
     codes = base_codes(b"acgtRN")
     assert codes.tolist() == [0, 1, 2, 3, OTHER, OTHER]
