@@ -18,13 +18,23 @@ _FACE: dict[str, str] = {
     "save_model": "genomix.checkpoint.native",
 }
 
-__all__ = ["Genome", "HyenaDNA", "HyenaDNAConfig", "Interval", "Variant", "__version__", "load_model", "save_model"]
+__all__ = [
+    "Genome",
+    "HyenaDNA",
+    "HyenaDNAConfig",
+    "Interval",
+    "Variant",
+    "__version__",
+    "load_model",
+    "save_model",
+]
 
 if TYPE_CHECKING:
+    from genomix_data.genome import Genome
+
     from genomix.checkpoint.native import load_model, save_model
     from genomix.models.hyenadna.config import HyenaDNAConfig
     from genomix.models.hyenadna.model import HyenaDNA
-    from genomix_data.genome import Genome
     from genomix_data.interval import Interval
     from genomix_data.variant import Variant
 

@@ -1,7 +1,7 @@
 """Causal attention with rotary positions, continued from a cache of keys and values.
 
-Angles are ``(position / position_scale) inv_freq``; channel ``j`` of a head turns with channel ``j + d/2``. ``inv_freq``
-is part of a checkpoint, not recomputed: published StripedHyena 2 weights were run with values rounded to bf16.
+Angles are ``(position / position_scale) inv_freq``; channel ``j`` of a head turns with ``j + d/2``. ``inv_freq`` is
+part of a checkpoint, not recomputed: published StripedHyena 2 weights were run with values rounded to bf16.
 Source: Su et al. 2021, RoFormer, arXiv:2104.09864; Chen et al. 2023, position interpolation, arXiv:2306.15595.
 """
 
@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genomix.operators.state import MixerState
+from genomix.operators.precision import KeepsPrecision
+from genomix.operators.state import MixerState, write_past
 
 QUERY_BLOCK = 1024
 """Queries that attend at a time to a cache: bounds the memory of the mask, ``QUERY_BLOCK x (cached + new)``."""
 
 
-class RotaryAttention(nn.Module):
+class RotaryAttention(KeepsPrecision):
     """Multi-head causal attention; a `Mixer`.
 
     Args:
@@ -28,6 +29,7 @@ class RotaryAttention(nn.Module):
         has_out_bias: Whether the output projection has one.
     """
 
+    precise = ("inv_freq",)
     inv_freq: Tensor
 
     def __init__(
@@ -83,15 +85,15 @@ class RotaryAttention(nn.Module):
         start = state["start"] if keep is None else state["start"] + (~keep).sum(1)
         positions = torch.arange(old, old + new, device=x.device)[None] - start[:, None]
         q, k, v = self._project(x, positions.clamp(min=0))
-        keys = _write(state["keys"], k, old)
-        values = _write(state["values"], v, old)
+        keys = write_past(state["keys"], k, old, dim=2)
+        values = write_past(state["values"], v, old, dim=2)
         has_padding = keep is not None or bool((start > 0).any())
         y = _attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
         return self._merge(y), after
 
     def _project(self, x: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(x).unflatten(-1, (self.n_heads, 3, self.head_dim))
+        qkv = torch.unflatten(self.qkv(x), -1, (self.n_heads, 3, self.head_dim))
         q, k, v = (stream.transpose(1, 2) for stream in qkv.unbind(3))  # (B, H, L, d)
         precise = torch.promote_types(x.dtype, torch.float32)
         scaled = positions.to(precise) / self.position_scale
@@ -107,19 +109,6 @@ class RotaryAttention(nn.Module):
 def _rotate(x: Float[Tensor, "B H L d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B H L d"]:
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def _write(
-    cache: Float[Tensor, "B H M d"], new: Float[Tensor, "B H L d"], at: int
-) -> Float[Tensor, "B H M d"]:
-    needed = at + new.shape[2]
-    if needed > cache.shape[2]:
-        room = max(needed, 2 * cache.shape[2])
-        grown = cache.new_zeros(*cache.shape[:2], room, cache.shape[3])
-        grown[:, :, :at] = cache[:, :, :at]
-        cache = grown
-    cache[:, :, at:needed] = new.to(cache.dtype)
-    return cache
 
 
 def _attend(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from genomix.operators.precision import KeepsPrecision
 from genomix.operators.state import MixerState, append_tail
 from genomix_kernels.causal_fir import causal_fir
 from genomix_kernels.modal_conv import modal_conv
@@ -79,12 +80,14 @@ class ExplicitFilter(nn.Module):
         return y, {"inner": tail}
 
 
-class ModalFilter(nn.Module):
+class ModalFilter(KeepsPrecision):
     """``h[t] = sum_n residues[n] exp(log_poles[n] t)`` for each channel, with a skip gain.
 
     Poles and residues stay in fp32 whatever the model's dtype: a relative error of bf16 in ``log_poles`` is an error of
     order one after some hundred tokens.
     """
+
+    precise = ("log_poles", "residues")
 
     def __init__(self, channels: int, n_modes: int, *, rounds_before_skip: bool) -> None:
         super().__init__()
@@ -176,7 +179,7 @@ class GatedHyena(nn.Module):
 
     def _streams(self, z: Float[Tensor, "B C L"]) -> tuple[Tensor, Tensor, Tensor]:
         if self.is_interleaved:
-            q, k, v = z.unflatten(1, (self.d_model, 3)).unbind(2)
+            q, k, v = torch.unflatten(z, 1, (self.d_model, 3)).unbind(2)
         else:
-            q, k, v = z.unflatten(1, (3, self.d_model)).unbind(1)
+            q, k, v = torch.unflatten(z, 1, (3, self.d_model)).unbind(1)
         return q, k, v

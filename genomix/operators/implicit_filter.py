@@ -48,6 +48,7 @@ class ImplicitFilter(nn.Module):
         self.modulate = modulate
         self.normalized = normalized
         self.lr_pos_emb = lr_pos_emb
+        self._cache: tuple[tuple[tuple[int, int], ...], Tensor] | None = None
         self.fast_decay_pct = fast_decay_pct
         self.slow_decay_pct = slow_decay_pct
         self.decay_target = decay_target
@@ -91,6 +92,22 @@ class ImplicitFilter(nn.Module):
             if self.normalized:
                 k = k / k.abs().sum(dim=0, keepdim=True)
         return k
+
+    def cached(self, length: int) -> Float[Tensor, "C L"]:
+        """Return what `forward` does, kept for the next call until a parameter changes; for inference only.
+
+        Filters do not depend on how long they are asked for, so one evaluation of the next power of two serves a
+        whole generation.
+
+        Raises:
+            SequenceTooLongError: if ``length`` exceeds ``l_max``.
+        """
+        made_of = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
+        if self._cache is None or self._cache[0] != made_of or self._cache[1].shape[1] < length:
+            with torch.no_grad():
+                room = length if length > self.l_max else min(self.l_max, 1 << (length - 1).bit_length())
+                self._cache = (made_of, self(room))
+        return self._cache[1][:, :length]
 
     def parameter_rules(self) -> dict[str, ParameterRule]:
         """Return how the optimizer treats this module's own parameters: no weight decay on the filter's MLP."""

@@ -2,19 +2,37 @@
 
 from typing import Protocol
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from genomix.operators.state import MixerState
 
 
 class Mixer(Protocol):
     """A causal map of sequences: position ``t`` of the output depends on positions ``0..t`` of the input.
 
-    Being causal, a mixer can also be run piece by piece. Two methods will join the protocol for that:
-    ``init_state(batch_size)`` returns what the operator remembers before the first token, and
-    ``extend(x, state) -> (y, state)`` continues it by one or more tokens, so that any chunking gives what `forward`
-    gives on the whole.
+    Being causal, it can be run piece by piece: `extend` in any chunking gives what `forward` gives on the whole, to
+    rounding. A decoder extends by one token, a prefill by many; a million tokens are a loop of `extend` with bounded
+    memory; two continuations of one prefix start from copies of one state.
     """
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the mixed sequence, of the same shape and dtype as the input."""
+        ...
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
+    ) -> MixerState:
+        """Return what the operator remembers before the first token; ``max_len`` reserves room where that helps."""
+        ...
+
+    def extend(
+        self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None = None
+    ) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        """Return the outputs at one or more new tokens, and the state after them.
+
+        ``keep`` is False at padding, which may only stand before the first token of a sequence: uneven prompts are
+        one batch that ends together.
+        """
         ...

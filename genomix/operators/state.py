@@ -34,3 +34,25 @@ def append_tail(
     """Return ``tail`` and ``new`` side by side, and the last T of them: the tail for the time after."""
     joined = torch.cat([tail.to(new.dtype), new], dim=-1)
     return joined, joined[..., joined.shape[-1] - tail.shape[-1] :].clone()
+
+
+def write_past(past: Tensor, new: Tensor, at: int, dim: int = -1) -> Tensor:
+    """Write ``new`` into ``past`` from position ``at`` of an axis on, and return it, or a larger copy of it.
+
+    Room grows by doubling, so that appending token by token costs a constant number of copies of each.
+
+    Args:
+        past: What is remembered; written to in place where it has room.
+        new: What comes next; of the shape of ``past`` but for the axis.
+        at: How much of ``past`` is filled.
+        dim: The axis that grows.
+    """
+    room, needed = past.shape[dim], at + new.shape[dim]
+    if needed > room:
+        shape = list(past.shape)
+        shape[dim] = max(needed, 2 * room)
+        grown = past.new_zeros(shape)
+        grown.narrow(dim, 0, at).copy_(past.narrow(dim, 0, at))
+        past = grown
+    past.narrow(dim, at, new.shape[dim]).copy_(new)
+    return past

@@ -7,12 +7,13 @@ embedding matrix. Parameter names are those of the official code. Source: Nguyen
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.operators.hyena import HyenaOperator
+from genomix.operators.state import MixerState
 from genomix_data.errors import SequenceTooLongError
 
 
@@ -46,6 +47,39 @@ class HyenaDNA(nn.Module):
             return F.linear(hidden, self.backbone.embeddings.word_embeddings.weight)
         return F.linear(hidden, self.lm_head.weight)
 
+    def init_state(self, batch_size: int, *, max_len: int | None = None) -> list[MixerState]:
+        """Return the state before the first token.
+
+        Args:
+            batch_size: Sequences.
+            max_len: Tokens that will come, if known; their room is then reserved at once.
+        """
+        weight = self.backbone.embeddings.word_embeddings.weight
+        return [
+            layer.mixer.init_state(batch_size, device=weight.device, dtype=weight.dtype, max_len=max_len)
+            for layer in self.backbone.blocks()
+        ]
+
+    def extend(
+        self, ids: Int[Tensor, "B L"], state: list[MixerState], keep: Bool[Tensor, "B L"] | None = None
+    ) -> tuple[Float[Tensor, "B L D"], list[MixerState]]:
+        """Return the hidden states at L more tokens, and the state after them.
+
+        Args:
+            ids: The new tokens, any number of at least one.
+            state: Of `init_state` or an earlier `extend`, one a layer.
+            keep: False at padding before the first token of a sequence; its outputs mean nothing.
+
+        Raises:
+            SequenceTooLongError: if old and new tokens together exceed ``l_max``.
+        """
+        x = self.backbone.embed(ids)
+        after = []
+        for layer, before in zip(self.backbone.blocks(), state, strict=True):
+            x, remembered = layer.extend(x, before, keep)
+            after.append(remembered)
+        return self.backbone.normalize(x), after
+
 
 class HyenaDNABackbone(nn.Module):
     """Embedding, blocks and last norm: token ids to hidden states."""
@@ -76,12 +110,24 @@ class HyenaDNABackbone(nn.Module):
                 f"the input has {ids.shape[1]} tokens but this model was built for at most {self.config.l_max} "
                 "(l_max). Take shorter windows, or a model of longer context (see `genomix models`)."
             )
-        x = self.embeddings(ids)
-        if self.config.residual_in_fp32:
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-        x = F.dropout(x, self.config.embed_dropout, self.training)
+        x = self.embed(ids)
         for layer in self.layers:
             x = layer(x)
+        return self.normalize(x)
+
+    def blocks(self) -> "list[HyenaDNABlock]":
+        """Return the blocks in order."""
+        return [layer for layer in self.layers if isinstance(layer, HyenaDNABlock)]
+
+    def embed(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return the residual stream before the first block."""
+        x: Tensor = self.embeddings(ids)
+        if self.config.residual_in_fp32:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return F.dropout(x, self.config.embed_dropout, self.training)
+
+    def normalize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Return the hidden states of a residual stream after the last block."""
         return _normalize(self.ln_f, x)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -123,6 +169,16 @@ class HyenaDNABlock(nn.Module):
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the residual stream after the block."""
         x = x + F.dropout(self.mixer(_normalize(self.norm1, x)), self.dropout, self.training)
+        return self._mlp(x)
+
+    def extend(
+        self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
+    ) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        """Return the residual stream at L more tokens, and the mixer's state after them."""
+        mixed, after = self.mixer.extend(_normalize(self.norm1, x), state, keep)
+        return self._mlp(x + F.dropout(mixed, self.dropout, self.training)), after
+
+    def _mlp(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return x + F.dropout(self.mlp(_normalize(self.norm2, x)), self.dropout, self.training)
 
 

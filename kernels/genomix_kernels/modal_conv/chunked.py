@@ -23,7 +23,7 @@ def modal_conv_chunked(
     state: Float[Tensor, "B D N"] | None = None,
 ) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
     """As `modal_conv`; differentiable in every tensor."""
-    batch, channels, seqlen = u.shape
+    batch, _, seqlen = u.shape
     dtype = torch.promote_types(torch.promote_types(u.dtype, log_poles.dtype), torch.float32)
     a, weights = log_poles.to(dtype), residues.to(dtype)
     chunk = min(CHUNK, seqlen)
@@ -64,7 +64,7 @@ def _whole_chunks(
 
 def _toeplitz(h: Float[Tensor, "D C"]) -> Float[Tensor, "D C C"]:
     """Return ``T[d, j, i] = h[d, i - j]``, zero below the diagonal."""
-    channels, chunk = h.shape
+    chunk = h.shape[1]
     padded = F.pad(h, (chunk - 1, 0))  # windows of it, read backwards, are the rows of T
     return padded.unfold(-1, chunk, 1).flip(1)
 

@@ -1,0 +1,1 @@
+"""StripedHyena 2: the architecture of Evo 2."""

@@ -1,0 +1,200 @@
+"""StripedHyena 2: blocks of Hyena-SE, Hyena-MR, Hyena-LI and attention, each followed by a gated MLP.
+
+``x = E[ids]``; in each block ``x += mixer(norm(x))``, ``x += mlp(norm(x))``; a last norm; logits by the embedding.
+Source: Ku et al. 2025, arXiv:2503.01868; Brixi et al. 2025 (Evo 2).
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomix.models.stripedhyena2.config import StripedHyena2Config
+from genomix.operators.attention import RotaryAttention
+from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
+from genomix.operators.state import MixerState
+
+ModelState = list[MixerState]
+"""The state of each block's mixer, in order."""
+
+
+class StripedHyena2(nn.Module):
+    """Language model: token ids to logits of the next token."""
+
+    def __init__(self, config: StripedHyena2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, index) for index in range(config.n_layers))
+        self.norm = RMSNorm(config)
+        if not config.tie_embeddings:
+            self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self._initialize()
+
+    def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L V"]:
+        """Return the logits of the token after each position."""
+        return self.logits(self.hidden_states(ids))
+
+    def hidden_states(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return the embedding of each position, after the last norm."""
+        x = self.embedding(ids.long())
+        for block in self.blocks:
+            x = block(x)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def logits(self, hidden: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape V"]:
+        """Return the logits for any slice of `hidden_states`, so that those of long inputs need not all exist."""
+        matrix = self.embedding if self.config.tie_embeddings else self.unembedding
+        return F.linear(hidden, matrix.weight)
+
+    def init_state(self, batch_size: int, *, max_len: int | None = None) -> ModelState:
+        """Return the state before the first token.
+
+        Args:
+            batch_size: Sequences.
+            max_len: Tokens that will come, if known; attention then reserves its cache at once.
+        """
+        weight = self.embedding.weight
+        return [
+            block.mixer.init_state(batch_size, device=weight.device, dtype=weight.dtype, max_len=max_len)
+            for block in self._blocks()
+        ]
+
+    def extend(
+        self, ids: Int[Tensor, "B L"], state: ModelState, keep: Bool[Tensor, "B L"] | None = None
+    ) -> tuple[Float[Tensor, "B L D"], ModelState]:
+        """Return the hidden states at L more tokens and the state after them.
+
+        Args:
+            ids: The new tokens, any number of at least one.
+            state: Of `init_state` or an earlier `extend`.
+            keep: False at padding before the first token of a sequence; its outputs mean nothing.
+        """
+        x = self.embedding(ids.long())
+        after = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            x, remembered = block.extend(x, before, keep)
+            after.append(remembered)
+        return self.norm(x), after
+
+    def _blocks(self) -> "list[Block]":
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def _initialize(self) -> None:
+        # small init for what reads the residual stream, a smaller one for what writes to it (Nguyen & Salazar 2019;
+        # Wang & Komatsuzaki 2021), as the published training code has it
+        d_model = self.config.d_model
+        reading = (2 / (5 * d_model)) ** 0.5
+        writing = 2 / (self.config.n_layers * d_model**0.5)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=writing if name.endswith(("out_proj", "l3")) else reading)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class Block(nn.Module):
+    """Pre-norm block on a residual stream: a mixer, then a gated MLP."""
+
+    def __init__(self, config: StripedHyena2Config, index: int) -> None:
+        super().__init__()
+        self.pre_norm = RMSNorm(config)
+        self.mixer: GatedHyena | RotaryAttention = _mixer(config, config.pattern[index])
+        self.post_norm = RMSNorm(config)
+        has_gelu = config.gelu_blocks is None or index < config.gelu_blocks
+        self.mlp = GatedMLP(config.d_model, config.d_inner, has_gelu=has_gelu)
+
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Return the residual stream after the block."""
+        x = x + self.mixer(self.pre_norm(x))
+        return self._mlp(x)
+
+    def extend(
+        self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
+    ) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        """Return the residual stream at L more tokens, and the mixer's state after them."""
+        mixed, after = self.mixer.extend(self.pre_norm(x), state, keep)
+        return self._mlp(x + mixed), after
+
+    def _mlp(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        y: Tensor = x + self.mlp(self.post_norm(x))
+        return y
+
+
+class RMSNorm(nn.Module):
+    """``scale x / (rms(x) + eps)``, or with eps inside the root."""
+
+    def __init__(self, config: StripedHyena2Config) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(config.d_model))
+        self.eps = config.norm_eps
+        self.eps_outside_root = config.norm_eps_outside_root
+
+    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        """Return the normed features, in their own dtype; the sum of squares is taken in fp32."""
+        if self.eps_outside_root:
+            rms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
+            return self.scale * (x / (rms + self.eps))
+        precise = torch.promote_types(x.dtype, torch.float32)
+        variance = x.to(precise).pow(2).mean(-1, keepdim=True)
+        return self.scale * (x.to(precise) * torch.rsqrt(variance + self.eps)).to(x.dtype)
+
+
+class GatedMLP(nn.Module):
+    """``l3(act(l1(x)) * l2(x))``, with the exact GELU or none."""
+
+    def __init__(self, d_model: int, d_inner: int, *, has_gelu: bool) -> None:
+        super().__init__()
+        self.has_gelu = has_gelu
+        self.l1 = nn.Linear(d_model, d_inner, bias=False)
+        self.l2 = nn.Linear(d_model, d_inner, bias=False)
+        self.l3 = nn.Linear(d_inner, d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        """Return the transformed features of each position."""
+        gate = self.l1(x)
+        if self.has_gelu:
+            gate = F.gelu(gate)
+        y: Tensor = self.l3(gate * self.l2(x))
+        return y
+
+
+def _mixer(config: StripedHyena2Config, letter: str) -> GatedHyena | RotaryAttention:
+    d_model = config.d_model
+    if letter == "A":
+        attention = RotaryAttention(
+            d_model,
+            config.n_heads,
+            rope_base=config.rope_base,
+            position_scale=config.position_scale,
+            has_qkv_bias=config.has_qkv_bias,
+            has_out_bias=config.has_out_bias,
+        )
+        if config.rounds_inv_freq:
+            attention.inv_freq = attention.inv_freq.bfloat16().float()
+        return attention
+    inner: ExplicitFilter | ModalFilter
+    if letter == "S":
+        inner = ExplicitFilter(
+            d_model,
+            config.n_groups,
+            config.se_filter_len,
+            tap_order=config.se_tap_order,
+            has_skip=config.se_has_skip,
+        )
+    elif letter == "M":
+        inner = ExplicitFilter(
+            d_model, config.n_groups, config.mr_filter_len, tap_order=config.mr_tap_order, has_skip=True
+        )
+    else:
+        inner = ModalFilter(d_model, config.n_modes, rounds_before_skip=config.li_rounds_before_skip)
+    return GatedHyena(
+        d_model,
+        inner,
+        featurizer_len=config.featurizer_len,
+        is_interleaved=config.is_interleaved,
+        has_out_bias=config.has_out_bias,
+    )

@@ -1,0 +1,142 @@
+"""Any chunking of any mixer gives what it gives on the whole, and padding in front of a sequence counts for nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from genomix.operators.attention import RotaryAttention
+from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
+from genomix.operators.hyena import HyenaOperator
+from genomix.operators.state import map_state, select_rows, state_bytes
+
+D_MODEL, SEQLEN = 16, 260
+
+AnyMixer = HyenaOperator | GatedHyena | RotaryAttention
+
+
+def _gated(inner: ExplicitFilter | ModalFilter) -> GatedHyena:
+    return GatedHyena(D_MODEL, inner, featurizer_len=3, is_interleaved=True, has_out_bias=True)
+
+
+def _mixers() -> dict[str, AnyMixer]:
+    torch.manual_seed(0)
+    mixers: dict[str, AnyMixer] = {
+        "hyena-order-2": HyenaOperator(D_MODEL, 300),
+        "hyena-order-3-repo": HyenaOperator(D_MODEL, 300, 3, channel_layout="repo"),
+        "hyena-order-3-standalone": HyenaOperator(D_MODEL, 300, 3, channel_layout="standalone"),
+        "hyena-5-taps": HyenaOperator(D_MODEL, 300, short_filter_order=5),
+        "se": _gated(ExplicitFilter(D_MODEL, 4, 7, tap_order="cross_correlation", has_skip=False)),
+        "mr": _gated(ExplicitFilter(D_MODEL, 4, 128, tap_order="convolution", has_skip=True)),
+        "li": _gated(ModalFilter(D_MODEL, 8, rounds_before_skip=True)),
+        "attention": RotaryAttention(
+            D_MODEL, 2, rope_base=1e4, position_scale=4.0, has_qkv_bias=False, has_out_bias=True
+        ),
+    }
+    for mixer in mixers.values():
+        for parameter in mixer.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.3)
+    for modal in (module for mixer in mixers.values() for module in mixer.modules()):
+        if isinstance(modal, ModalFilter):
+            nn.init.uniform_(modal.log_poles, -2.0, -1e-4)
+    return {name: mixer.double().eval() for name, mixer in mixers.items()}
+
+
+MIXERS = _mixers()
+CHUNKINGS = {
+    "by-1": [1] * SEQLEN,
+    "by-7": [7] * 37 + [1],
+    "by-128": [128, 128, 4],
+    "whole": [SEQLEN],
+    "uneven": [5, 1, 200, 1, 1, 52],
+    "2-then-rest": [2, 258],
+}
+
+
+@pytest.fixture(params=sorted(MIXERS))
+def mixer(request: pytest.FixtureRequest) -> AnyMixer:
+    name: str = request.param
+    return MIXERS[name]
+
+
+def _run(mixer: AnyMixer, x: torch.Tensor, chunks: list[int], room: int | None = None) -> torch.Tensor:
+    state = mixer.init_state(len(x), device=x.device, dtype=x.dtype, max_len=room)
+    outputs, begin = [], 0
+    for length in chunks:
+        y, state = mixer.extend(x[:, begin : begin + length], state)
+        outputs.append(y)
+        begin += length
+    return torch.cat(outputs, dim=1)
+
+
+@pytest.mark.parametrize("chunks", CHUNKINGS.values(), ids=CHUNKINGS)
+@torch.inference_mode()
+def test_extend_is_forward_in_any_chunking(mixer: AnyMixer, chunks: list[int]) -> None:
+    x = torch.randn(2, SEQLEN, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    whole = mixer(x)
+    torch.testing.assert_close(_run(mixer, x, chunks), whole, rtol=0, atol=1e-10)
+    torch.testing.assert_close(_run(mixer, x, chunks, room=SEQLEN), whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@torch.inference_mode()
+def test_random_chunkings(mixer: AnyMixer, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, SEQLEN, D_MODEL, dtype=torch.float64, generator=generator)
+    cuts = sorted(torch.randperm(SEQLEN - 1, generator=generator)[:9].add(1).tolist())
+    chunks = [b - a for a, b in zip([0, *cuts], [*cuts, SEQLEN], strict=True)]
+    torch.testing.assert_close(_run(mixer, x, chunks), mixer(x), rtol=0, atol=1e-10)
+
+
+@torch.inference_mode()
+def test_a_later_input_changes_nothing_earlier(mixer: AnyMixer) -> None:
+    x = torch.randn(1, 100, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    changed = x.clone()
+    changed[:, 60] += 1.0
+    before, after = mixer(x), mixer(changed)
+    torch.testing.assert_close(after[:, :60], before[:, :60], rtol=0, atol=1e-10)
+    assert (after[:, 60] - before[:, 60]).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_uneven_prompts_in_one_batch(mixer: AnyMixer) -> None:
+    x = torch.randn(2, 90, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    short = 3
+    batch = torch.full(
+        (2, 50, D_MODEL), 7.0, dtype=torch.float64
+    )  # what stands in the padding must not matter
+    keep = torch.ones(2, 50, dtype=torch.bool)
+    keep[1, : 50 - short] = False
+    batch[0], batch[1, 50 - short :] = x[0, :50], x[1, :short]
+    state = mixer.init_state(2, device=x.device, dtype=x.dtype)
+    first, state = mixer.extend(batch[:, :20], state, keep[:, :20])
+    second, state = mixer.extend(batch[:, 20:], state, keep[:, 20:])
+    third, _ = mixer.extend(torch.stack([x[0, 50:60], x[1, short : short + 10]]), state)
+    whole = mixer(x)
+    torch.testing.assert_close(torch.cat([first, second], 1)[0], whole[0, :50], rtol=0, atol=1e-10)
+    torch.testing.assert_close(second[1, -short:], whole[1, :short], rtol=0, atol=1e-10)
+    torch.testing.assert_close(third[0], whole[0, 50:60], rtol=0, atol=1e-10)
+    torch.testing.assert_close(third[1], whole[1, short : short + 10], rtol=0, atol=1e-10)
+
+
+@torch.inference_mode()
+def test_one_prefix_continued_in_two_ways(mixer: AnyMixer) -> None:
+    x = torch.randn(2, 40, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    x[1, :30] = x[0, :30]
+    _, prefix = mixer.extend(x[:1, :30], mixer.init_state(1, device=x.device, dtype=x.dtype, max_len=64))
+    both, _ = mixer.extend(x[:, 30:], select_rows(prefix, torch.tensor([0, 0])))
+    torch.testing.assert_close(both, mixer(x)[:, 30:], rtol=0, atol=1e-10)
+    for row in (0, 1):
+        alone, _ = mixer.extend(x[row : row + 1, 30:], map_state(prefix, torch.clone))
+        torch.testing.assert_close(alone[0], both[row], rtol=0, atol=1e-12)
+
+
+@torch.inference_mode()
+def test_state_of_short_and_modal_filters_does_not_grow() -> None:
+    for name in ("se", "mr", "li"):
+        mixer = MIXERS[name]
+        state = mixer.init_state(1, device=torch.device("cpu"), dtype=torch.float64)
+        before = state_bytes(state)
+        for _ in range(3):
+            _, state = mixer.extend(torch.randn(1, 50, D_MODEL, dtype=torch.float64), state)
+        assert state_bytes(state) == before
