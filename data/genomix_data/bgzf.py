@@ -46,16 +46,21 @@ def require_end_marker(path: str | os.PathLike[str]) -> None:
         raise _truncated(source, "its end-of-file block is missing")
 
 
-def iter_blocks(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+def iter_blocks(path: str | os.PathLike[str], start: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield ``(offset in the file, uncompressed bytes)`` of each block, the empty last one included.
+
+    Args:
+        path: The file.
+        start: Offset of the block to begin with.
 
     Raises:
         InputFileError: if a block is cut off, damaged, or not BGZF, or the end marker is missing.
     """
     source = Path(path)
-    offset = 0
+    offset = start
     block = b""
     with source.open("rb") as stream:
+        stream.seek(start)
         while head := stream.read(18):
             size = _block_size(head)
             if size is None:

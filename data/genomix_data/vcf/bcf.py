@@ -87,6 +87,12 @@ class BcfRecord:
         """Size of the record."""
         return len(self.shared) + len(self.individual)
 
+    @property
+    def reference_length(self) -> int:
+        """Bases of the genome that the record spans (``rlen``), in bp."""
+        length: int = _SITE.unpack_from(self.shared)[2]
+        return length
+
     def annotated(self, values: InfoValues, drop_prefix: str = "") -> bytes:
         """Return the record with ``values`` in its INFO, keys that begin with ``drop_prefix`` removed first."""
         ids = self.dictionary.ids

@@ -1,8 +1,6 @@
 """Reading VCF, VCF.gz and BCF, from a file or a pipe."""
 
-import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import BinaryIO, Self
 
 import pysam
 
-from genomix_data.bgzf import require_end_marker
 from genomix_data.errors import InputFileError
+from genomix_data.regions import TargetFilter
 from genomix_data.vcf.bcf import (
     BCF_MAGIC,
     BcfDictionary,
@@ -39,6 +37,7 @@ class VcfReader:
         name: The path, or ``standard input``.
         compression: ``none``, ``gzip`` or ``bgzf``.
         dictionary: Of a BCF whose records stay binary, what `VcfWriter` needs to write them; else None.
+        targets: Records outside them are passed over; None: all records come.
     """
 
     def __init__(self, stream: BinaryIO, name: str, *, keep_bcf: bool = False) -> None:
@@ -49,6 +48,7 @@ class VcfReader:
         self._spool: tempfile.TemporaryDirectory[str] | None = None
         self._bcf: pysam.VariantFile | None = None
         self.dictionary: BcfDictionary | None = None
+        self.targets: TargetFilter | None = None
         try:
             head = self._source.plain.peek(8)[:8]
             if head[:3] == BCF_MAGIC[:3] and keep_bcf:
@@ -121,14 +121,22 @@ class VcfReader:
             InputFileError: at a damaged record (with its line), or where the file is cut.
         """
         try:
-            if self.dictionary is not None:
-                yield from read_bcf_records(self._source.plain, self.dictionary, self.name)
-            elif self._bcf is not None:
-                yield from self._printed_records(self._bcf)
+            if self.targets is None:
+                yield from self._records()
             else:
-                yield from self._text_records()
+                accepts = self.targets.accepts
+                yield from (record for record in self._records() if accepts(record.chrom, record.pos))
+                self.targets.check_at_end()
         except READ_FAILURES as error:
             raise truncated(self.name, str(error)) from error
+        self._check_end()
+
+    def _records(self) -> Iterator[VcfRecord | BcfRecord]:
+        if self.dictionary is not None:
+            return read_bcf_records(self._source.plain, self.dictionary, self.name)
+        return self._text_records() if self._bcf is None else self._printed_records(self._bcf)
+
+    def _check_end(self) -> None:
         self._source.check_end()
 
     def _printed_records(self, records: pysam.VariantFile) -> Iterator[VcfRecord]:
@@ -163,36 +171,3 @@ class VcfReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_vcf(path: str | os.PathLike[str], *, keep_bcf: bool = False) -> VcfReader:
-    """Return a reader of a VCF, bgzipped or gzipped VCF, or BCF; ``-`` is standard input.
-
-    What the file is comes from its first bytes, not its name.
-
-    Args:
-        path: File, named pipe, or ``-``.
-        keep_bcf: Leave the records of a BCF binary, to be written to BCF with every number bit for bit.
-
-    Raises:
-        InputFileError: if the input is missing, a folder, empty, not a VCF, or truncated.
-    """
-    if str(path) == "-":
-        return VcfReader(sys.stdin.buffer, "standard input", keep_bcf=keep_bcf)
-    source = Path(path)
-    if not source.exists():
-        raise InputFileError(f"VCF {str(source)!r} does not exist. Check the path.")
-    if source.is_dir():
-        raise InputFileError(f"{str(source)!r} is a folder; give a VCF, VCF.gz or BCF file.")
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise InputFileError(f"VCF {str(source)!r} cannot be read: {error.strerror}.") from error
-    try:
-        reader = VcfReader(stream, str(source), keep_bcf=keep_bcf)
-        if source.is_file() and reader.compression == "bgzf":
-            require_end_marker(source)
-    except InputFileError:
-        stream.close()
-        raise
-    return reader
