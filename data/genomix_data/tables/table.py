@@ -1,11 +1,8 @@
-"""Labelled sequences for classification, from CSV and TSV files."""
+"""Labelled sequences for classification, from CSV, TSV, Parquet and FASTA files."""
 
-import csv
-import difflib
 import logging
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from numpy.typing import NDArray
 
 from genomix_data.alphabet import find_non_iupac
 from genomix_data.errors import InputFileError, preview
-from genomix_data.text_input import open_text
+from genomix_data.tables.rows import read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +68,10 @@ def read_table(
     class_names: Sequence[str] | None = None,
     require_two_classes: bool = False,
 ) -> SequenceTable:
-    """Return the sequences and labels of a CSV or TSV file with a header (gzip ok).
+    """Return the sequences and labels of a CSV or TSV file with a header (gzip ok), a Parquet file, or a FASTA whose
+    headers end in ``|label``.
 
-    The separator is what the header has most of: tab, comma or semicolon. Labels may be numbers or text.
+    Labels may be numbers or text; see `read_rows` for the layouts.
 
     Args:
         path: The file.
@@ -87,14 +85,14 @@ def read_table(
             label, a letter that is not a nucleotide code, a label beyond ``class_names``, fractions as labels.
     """
     source = Path(path)
-    lines, sequences, labels = [], [], []
-    for line, (sequence, label) in _rows(source, (sequence_column, label_column)):
+    places, sequences, labels = [], [], []
+    for place, (sequence, label) in read_rows(source, (sequence_column, label_column)):
         if not label:
-            raise InputFileError(f"{source}:{line}: the label is empty. Fill it in, or remove the line.")
-        lines.append(line)
-        sequences.append(checked_sequence(sequence, f"{source}:{line}"))
+            raise InputFileError(f"{place}: the label is empty. Fill it in, or remove the line.")
+        places.append(place)
+        sequences.append(checked_sequence(sequence, place))
         labels.append(label)
-    names, indices = label_indices(labels, [f"{source}:{line}" for line in lines], class_names)
+    names, indices = label_indices(labels, places, class_names)
     table = SequenceTable(sequences, indices, names, str(source))
     if require_two_classes and len(set(indices.tolist())) < 2:
         raise InputFileError(
@@ -109,10 +107,7 @@ def read_table(
 def read_sequences(path: str | os.PathLike[str], *, sequence_column: str = "sequence") -> list[str]:
     """Return the sequences of a CSV or TSV file that needs no labels; errors as in `read_table`."""
     source = Path(path)
-    return [
-        checked_sequence(sequence, f"{source}:{line}")
-        for line, (sequence,) in _rows(source, (sequence_column,))
-    ]
+    return [checked_sequence(sequence, place) for place, (sequence,) in read_rows(source, (sequence_column,))]
 
 
 def label_indices(
@@ -141,55 +136,6 @@ def label_indices(
         if label not in index:
             raise InputFileError(f"{place}: label {label!r} is not one of the classes {preview(names)}.")
     return names, np.array([index[label] for label in labels], dtype=np.int64)
-
-
-def _rows(source: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the cells of the wanted columns, of every row that is not blank."""
-    # The csv module refuses cells over 128 KiB unless told; a sequence can be a megabase.
-    csv.field_size_limit(sys.maxsize)
-    n_rows = 0
-    with open_text(source, "table") as text:
-        header_line = text.readline()
-        separator = max("\t,;", key=header_line.count)
-        header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
-        wanted = [_column(source, header, name) for name in columns]
-        reader = csv.reader(text, delimiter=separator)
-        try:
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                line = reader.line_num + 1
-                if len(cells) != len(header):
-                    raise InputFileError(
-                        f"{source}:{line}: {len(cells)} cells, but the header has {len(header)} columns."
-                    )
-                n_rows += 1
-                yield line, [cells[i].strip() for i in wanted]
-        except csv.Error as error:
-            raise InputFileError(f"{source}:{reader.line_num + 1}: not a row of a table: {error}.") from error
-    if n_rows == 0:
-        raise InputFileError(f"table {str(source)!r} has a header and no rows. Check the file.")
-
-
-def _column(source: Path, header: list[str], name: str) -> int:
-    if header.count(name) == 1:
-        return header.index(name)
-    if header.count(name) > 1:
-        raise InputFileError(
-            f"table {str(source)!r} has column {name!r} {header.count(name)} times; rename one."
-        )
-    if any(len(cell) >= 10 and cell.isascii() and find_non_iupac(cell.encode()) is None for cell in header):
-        raise InputFileError(
-            f"{source}:1: the table has no header: its first line holds a sequence. Put the names of the columns "
-            "on the first line, for example sequence,label."
-        )
-    folded = {cell.lower(): cell for cell in reversed(header)}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    hint = f"Did you mean {folded[close[0]]!r}? " if close else ""
-    raise InputFileError(
-        f"table {str(source)!r} has no column {name!r}; it has {preview(header, 12)}. {hint}"
-        "Name the column that holds it, or rename the column."
-    )
 
 
 def checked_sequence(sequence: str, place: str) -> str:
