@@ -47,7 +47,7 @@ def shared_pairs(left: Sketch, right: Sketch, most: int = MOST_PARTNERS) -> Iter
         within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
         partner = owners[np.repeat(low[start:stop], times) + within]
         key = np.repeat(left.owners[start:stop], times) * n_right + partner
-        pairs, shared = np.unique(key, return_counts=True)
+        pairs, shared = _counted(key)
         yield SharedPairs(pairs // n_right, pairs % n_right, shared)
 
 
@@ -68,7 +68,7 @@ def neighbour_pairs(sketch: Sketch, most: int = MOST_PARTNERS) -> Iterator[Share
         within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
         first = np.repeat(np.arange(start, stop), times)
         key = owners[first] * n + owners[first + 1 + within]
-        collected.append(np.unique(key, return_counts=True))
+        collected.append(_counted(key))
     if not collected:
         return
     # Blocks are cut by value, so a pair may come in several of them.
@@ -99,3 +99,10 @@ def _even_blocks(found: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         stop = max(int(np.searchsorted(pairs, pairs[start] + _MOST_PAIRS, side="right")) - 1, start + 1)
         yield start, stop
         start = stop
+
+
+def _counted(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the different keys, sorted, and how often each comes; numpy's unique takes a slower way here."""
+    keys = np.sort(keys)
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else keys
+    return keys[starts], np.diff(np.append(starts, len(keys)))
