@@ -50,6 +50,7 @@ class ScoreOptions:
         check_ref: Where REF is not what the FASTA has: ``w`` leaves it unscored, ``e`` stops, ``x`` drops the record.
         max_ref_mismatch: Stop when a larger part of the first records mismatches; 1 never stops.
         ignore_contig_lengths: Go on where the VCF header and the FASTA give a contig different lengths.
+        normalize: Score each allele trimmed and moved as far left as the genome allows; records come back unchanged.
         batch_size: Windows in a forward pass; None chooses by window and device.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         dtype: Of the model's matrix products; log-softmax is fp32 in any case.
@@ -64,6 +65,7 @@ class ScoreOptions:
     check_ref: CheckRef = "w"
     max_ref_mismatch: float = 0.2
     ignore_contig_lengths: bool = False
+    normalize: bool = False
     batch_size: int | None = None
     device: str = "auto"
     dtype: Dtype = "float32"
@@ -113,6 +115,7 @@ class ScoreSummary:
         dropped: Records left out by ``check_ref="x"``.
         no_alt: Records with ALT ``.``, which have no allele to score.
         by_status: Alleles by status.
+        normalized: Scored alleles that were scored in another spelling, with ``normalize``.
         windows: Windows that went through the model; shared ones count once.
         window: Window in bp.
         seconds: Wall time.
@@ -124,6 +127,7 @@ class ScoreSummary:
     dropped: int = 0
     no_alt: int = 0
     by_status: dict[Status, int] = field(default_factory=dict)
+    normalized: int = 0
     windows: int = 0
     window: int = 0
     seconds: float = 0.0
@@ -160,6 +164,7 @@ class ScoreSummary:
             "alleles_scored": self.scored,
             "alleles_unscored": self.unscored,
             "by_status": {status.value: count for status, count in sorted(self.by_status.items())},
+            "alleles_normalized": self.normalized,
             "windows": self.windows,
             "window_bp": self.window,
             "seconds": round(self.seconds, 3),

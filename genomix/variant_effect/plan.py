@@ -10,6 +10,7 @@ from genomix.variant_effect.engine import WindowLikelihoods, WindowSet
 from genomix.variant_effect.windows import TO_ACGTN, allele_status, place_windows, ref_agrees
 from genomix_data.alphabet import reverse_complement
 from genomix_data.genome import Genome
+from genomix_data.normalize import normalize_alleles
 
 _CHUNK = 1 << 16
 
@@ -51,9 +52,17 @@ class Planner:
         assembly: Resolves contigs and counts REF mismatches.
         window: Window in bp.
         strand: Which strands.
+        normalize: Plan each allele in its normal form, see `genomix_data.normalize`.
+
+    Attributes:
+        n_normalized: Alleles with windows whose normal form is another spelling.
     """
 
-    def __init__(self, genome: Genome, assembly: Assembly, window: int, strand: Strand) -> None:
+    def __init__(
+        self, genome: Genome, assembly: Assembly, window: int, strand: Strand, *, normalize: bool = False
+    ) -> None:
+        self.n_normalized = 0
+        self._normalize = normalize
         self._genome = genome
         self._assembly = assembly
         self._window = window
@@ -95,9 +104,19 @@ class Planner:
 
     def _plan_allele(self, contig: str, pos: int, ref: str, alt: str, windows: WindowSet) -> AllelePlan:
         contig_length = self._genome.contigs[contig]
+        given = (pos, ref, alt)
+        if self._normalize:
+            pos, ref, (alt,) = normalize_alleles(
+                lambda start, end: self._bases(contig, start, end).translate(TO_ACGTN),
+                contig_length,
+                pos,
+                ref,
+                (alt,),
+            )
         place = place_windows(contig_length, pos, len(ref), len(alt), self._window)
         if isinstance(place, Status):
             return AllelePlan(place)
+        self.n_normalized += (pos, ref, alt) != given
         first = pos - 1
         left = self._bases(contig, place.start, first).translate(TO_ACGTN)
         right_end = min(place.start + place.length + max(len(ref) - len(alt), 0), contig_length)

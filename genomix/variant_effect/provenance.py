@@ -23,7 +23,7 @@ def run_lines(
         f"##genomixVersion={__version__}",
         f"##genomixCommand={called}; Date={date}",
         f"##genomixModel=<ID={identifier},SHA256={model.sha256},Context={window},Strand={options.strand},"
-        f"Reduce={options.reduce},Dtype={options.dtype}>",
+        f"Reduce={options.reduce},Dtype={options.dtype},Normalized={'yes' if options.normalize else 'no'}>",
         f"##genomixReference=<ID={re.sub(r'[^A-Za-z0-9_.+-]', '_', str(reference['file']))},"
         f"Bases={reference['n_bases']},Contigs={reference['n_contigs']},ContigsSHA256={reference['contigs_sha256']}>",
         f'##genomixWindow=<ID=rule,Description="{WINDOW_RULE}">',

@@ -53,10 +53,15 @@ class Scorer:
         self.n_windows = 0
         self._assembly = assembly
         self._options = options
-        self._planner = Planner(genome, assembly, self.window, options.strand)
+        self._planner = Planner(genome, assembly, self.window, options.strand, normalize=options.normalize)
         self._engine = Engine(
             model, device=options.device, dtype=options.dtype, batch_size=options.batch_size
         )
+
+    @property
+    def n_normalized(self) -> int:
+        """Alleles that were scored in another spelling than the record's."""
+        return self._planner.n_normalized
 
     def score(
         self,

@@ -15,6 +15,7 @@ from genomix_data.errors import ConfigError
 from genomix_data.genome import Genome
 from genomix_data.vcf import VcfRecord, open_vcf
 from genomix_data.vcf.bcf import BcfRecord
+from genomix_data.vcf.opening import RegionsLike
 from genomix_data.vcf.sink import is_stdout
 
 
@@ -27,6 +28,8 @@ def score_vcf(
     *,
     output: OutputOptions | None = None,
     contig_map: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    regions: RegionsLike | None = None,
+    targets: RegionsLike | None = None,
     progress: Progress | None = None,
 ) -> ScoreSummary:
     """Score every ALT allele of a VCF, write all records, and return what was done.
@@ -39,6 +42,8 @@ def score_vcf(
         options: How variants are scored.
         output: What is written.
         contig_map: Other names of contigs, for a ``fasta`` given as a path.
+        regions: Only records that overlap these, through the index of the VCF; see `genomix_data.vcf.open_vcf`.
+        targets: Only records whose POS is inside these.
         progress: Called with the number of alleles done since the last call.
 
     Raises:
@@ -55,7 +60,7 @@ def score_vcf(
     kind = what.type_for(out)
     if str(vcf) != "-" and not is_stdout(out) and out is not None and Path(out).exists():
         _refuse_same_file(Path(vcf), Path(out))
-    with open_vcf(vcf, keep_bcf=kind in ("b", "u")) as reader:
+    with open_vcf(vcf, keep_bcf=kind in ("b", "u"), regions=regions, targets=targets) as reader:
         genome = fasta if isinstance(fasta, Genome) else Genome(fasta, contig_map=contig_map)
         assembly = Assembly(
             genome,
@@ -83,6 +88,7 @@ def score_vcf(
                 if _count(summary, scores, how):
                     sink.write(record, scores)
         summary.windows = scorer.n_windows
+        summary.normalized = scorer.n_normalized
     summary.seconds = time.monotonic() - started
     return summary
 

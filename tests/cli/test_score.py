@@ -122,6 +122,9 @@ def test_strict_writes_and_exits_with_4(inputs: Path, tmp_path: Path) -> None:
         (["-W"], "an index can be written"),
         (["--check-ref", "e", "--max-ref-mismatch", "7"], "max_ref_mismatch"),
         (["--contig-map", "none.tsv"], "none.tsv"),
+        (["-r", "chr1:100-200"], "bcftools index"),
+        (["-t", "chr1", "-T", "x.bed"], "-t and -T were both given"),
+        (["-t", "chr7"], "contig 'chr7'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_3(
@@ -213,3 +216,16 @@ def test_interrupt_leaves_nothing(inputs: Path, tmp_path: Path, sent: signal.Sig
         assert process.wait(timeout=60) == code
         process.stdin.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_regions_targets_and_normalize(inputs: Path, tmp_path: Path) -> None:
+    out, report, targets = tmp_path / "out.tsv", tmp_path / "report.json", tmp_path / "x.bed"
+    targets.write_text("chr1\t99\t300\n")
+    base = ["score", *arguments(inputs), "-o", str(out), "--report", str(report)]
+    for more, n_records in (
+        (["-t", "chr1:100-200,chr1:2000"], 3),
+        (["-T", str(targets)], 3),
+        (["-T", f"^{targets}", "--normalize"], 11),
+    ):
+        assert CliRunner().invoke(app, [*base, *more]).exit_code == 0
+        assert json.loads(report.read_text())["summary"]["records"] == n_records

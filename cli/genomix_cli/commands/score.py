@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from genomix.variant_effect import ScoreSummary
+    from genomix_data.regions import Regions
 
 EXIT_UNSCORED = 4
 
@@ -63,6 +64,25 @@ def command(
             "--ignore-contig-lengths", help="Do not compare contig lengths of VCF header and FASTA."
         ),
     ] = False,
+    normalize: Annotated[
+        bool,
+        typer.Option(
+            "--normalize", help="Score each allele trimmed and left-aligned; records stay as they are."
+        ),
+    ] = False,
+    regions: Annotated[
+        str | None, typer.Option("-r", "--regions", help="chr1:100-200,chr2: only these; needs an index.")
+    ] = None,
+    regions_file: Annotated[
+        str | None, typer.Option("-R", "--regions-file", help="The same from a BED file or a table.")
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option("-t", "--targets", help="Only records with POS in these; ^ in front: all others."),
+    ] = None,
+    targets_file: Annotated[
+        str | None, typer.Option("-T", "--targets-file", help="The same from a BED file or a table.")
+    ] = None,
     contig_map: Annotated[
         Path | None,
         typer.Option(help="Two columns of contig names that mean the same; chr and M/MT need none."),
@@ -98,6 +118,7 @@ def command(
         check_ref=check_ref,
         max_ref_mismatch=max_ref_mismatch,
         ignore_contig_lengths=ignore_contig_lengths,
+        normalize=normalize,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
@@ -111,7 +132,16 @@ def command(
     )
     with progress("scoring", unit="alleles", quiet=quiet) as bar:
         summary = score_vcf(
-            vcf, fasta, model, out, options, output=output, contig_map=contig_map, progress=bar.advance
+            vcf,
+            fasta,
+            model,
+            out,
+            options,
+            output=output,
+            contig_map=contig_map,
+            regions=_regions(regions, regions_file, "-r", "-R"),
+            targets=_regions(targets, targets_file, "-t", "-T"),
+            progress=bar.advance,
         )
     if report is not None:
         _write_report(report, summary, model, fasta)
@@ -119,6 +149,17 @@ def command(
         _say_summary(summary)
     if strict and summary.unscored:
         raise typer.Exit(EXIT_UNSCORED)
+
+
+def _regions(text: str | None, path: str | None, *options: str) -> "Regions | None":
+    from genomix_data.errors import ConfigError
+    from genomix_data.regions import Regions
+
+    if text is not None and path is not None:
+        raise ConfigError(f"{options[0]} and {options[1]} were both given; use one of the two.")
+    if text is not None:
+        return Regions.parse(text)
+    return None if path is None else Regions.read(path)
 
 
 def _command_line() -> str:
@@ -156,6 +197,8 @@ def _say_summary(summary: "ScoreSummary") -> None:
         unscored.append(f"no ALT {summary.no_alt:,}")
     if unscored:
         say(f"not scored: {', '.join(unscored)}", style="yellow")
+    if summary.normalized:
+        say(f"scored in another spelling (--normalize): {summary.normalized:,} alleles")
     if summary.dropped:
         say(f"dropped for a REF mismatch: {summary.dropped:,} records", style="yellow")
     if summary.output:
