@@ -160,11 +160,11 @@ def _why_no_cuda() -> Check:
 
 
 def _kernels() -> list[Check]:
-    from genomix_kernels.dispatch import backends, operations
+    from genomix_kernels.dispatch import implementations, operations
 
     checks = []
     for operation in operations():
-        for backend in backends(operation):
+        for backend in implementations(operation):
             checks.append(
                 Check(
                     group="kernels",

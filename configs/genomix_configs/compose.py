@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genomix.models.registry import MODELS
+from genomix.models.registry import MODELS, ModelRow
 from genomix.training.build import build, dotted_keys, plain, unknown_key
 from genomix.training.config import PretrainConfig
 from genomix.training.finetune_config import FinetuneConfig
@@ -113,9 +113,14 @@ def compose_values(
     return _run_hydra(kind, search + [str(override.input_line) for override in parsed])
 
 
+def trainable_models() -> dict[str, ModelRow]:
+    """Return the rows of the registry that the training loop serves: HyenaDNA so far."""
+    return {name: row for name, row in MODELS.items() if row.family == "hyenadna"}
+
+
 def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
     """Return the options of every group, e.g. ``{"schedule": ["constant", "cosine"], ...}``."""
-    options = {"model": list(MODELS)}
+    options = {"model": list(trainable_models())}
     for root in (GROUPS, *([config_dir] if config_dir else [])):
         for path in sorted(root.glob("*/**/*.yaml")):
             group, *name = path.relative_to(root).with_suffix("").parts
@@ -152,7 +157,7 @@ def _run_hydra(kind: Kind, overrides: list[str]) -> dict[str, Any]:
 @functools.cache
 def _register_models() -> None:
     store = ConfigStore.instance()
-    for row in MODELS.values():
+    for row in trainable_models().values():
         folder, _, size = row.name.rpartition("/")
         node = {"name": row.name, **row.config.to_dict()}
         store.store(group=f"model/{folder}", name=size, node=node, provider="genomix")

@@ -5,14 +5,18 @@ Weights are not bundled; `source` names where the publishers keep them, and `sha
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, overload
 
+from genomix.models.families import AnyConfig, build_language_model
 from genomix.models.hyenadna.config import HyenaDNAConfig
+from genomix.models.stripedhyena2.config import StripedHyena2Config
+from genomix.models.stripedhyena2.sizes import SIZES, Size
 from genomix_data.errors import ConfigError
 
 if TYPE_CHECKING:
     from genomix.models.hyenadna.model import HyenaDNA
+    from genomix.models.stripedhyena2.model import StripedHyena2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,8 +24,8 @@ class ModelRow:
     """One named size.
 
     Attributes:
-        name: ``family/size``.
-        family: Name of the folder under `genomix.models`.
+        name: ``collection/size``: ``hyenadna/*``, ``evo2/*`` (published StripedHyena 2), ``sh2/*`` (ours).
+        family: Name of the folder under `genomix.models`, and the ``model_type`` of its checkpoints.
         config: What `build_model` takes.
         n_parameters: Trainable parameters of the language model.
         source: Hugging Face repository of the published weights; None if there are none.
@@ -34,7 +38,7 @@ class ModelRow:
 
     name: str
     family: str
-    config: HyenaDNAConfig
+    config: AnyConfig
     n_parameters: int
     source: str | None = None
     sha256: str | None = None
@@ -42,6 +46,16 @@ class ModelRow:
     original_sha256: str | None = None
     licence: str | None = None
     notes: str = ""
+
+    @property
+    def context_len(self) -> int:
+        """Tokens that the weights were trained at."""
+        return self.config.context_len
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that is known of this size, ready for JSON."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**known, "context_len": self.context_len, "config": self.config.to_dict()}
 
 
 def _hyenadna(
@@ -67,6 +81,18 @@ def _hyenadna(
         original_sha256=original_sha256,
         licence="BSD-3-Clause",
         notes=notes,
+    )
+
+
+def _stripedhyena2(size: Size) -> ModelRow:
+    return ModelRow(
+        name=size.name,
+        family="stripedhyena2",
+        config=size.config,
+        n_parameters=size.config.n_parameters,
+        source=size.source,
+        licence="Apache-2.0" if size.source else None,
+        notes=size.notes,
     )
 
 
@@ -131,6 +157,7 @@ _ROWS = (
         "1 Mb of context",
         sha256="deafb53209bfafb314d14bd81108546a34d473c07ed7ab7a355674376b56ad12",
     ),
+    *map(_stripedhyena2, SIZES),
 )
 
 MODELS: Mapping[str, ModelRow] = {row.name: row for row in _ROWS}
@@ -144,16 +171,36 @@ def get_model(name: str) -> ModelRow:
     """
     if name in MODELS:
         return MODELS[name]
-    close = difflib.get_close_matches(name, MODELS, n=1) or difflib.get_close_matches(
-        f"hyenadna/{name}", MODELS, n=1
-    )
+    close = difflib.get_close_matches(name, MODELS, n=1) or [
+        row for row in MODELS if row.endswith(f"/{name}")
+    ]
+    if not close:
+        close = difflib.get_close_matches(name, [row.split("/", 1)[1] for row in MODELS], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigError(f"no model is named {name!r}.{hint} There are {', '.join(MODELS)}.")
 
 
-def build_model(config: HyenaDNAConfig | str, **changes: object) -> "HyenaDNA":
-    """Return a freshly initialized model of this config, or of the registered name, with some fields changed."""
-    from genomix.models.hyenadna.model import HyenaDNA
+def hyenadna_config(name: str) -> HyenaDNAConfig:
+    """Return the config of a named HyenaDNA size, for code that serves this family only.
 
+    Raises:
+        ConfigError: if there is no such size, or it is of another family.
+    """
+    row = get_model(name)
+    if not isinstance(row.config, HyenaDNAConfig):
+        raise ConfigError(f"{name!r} is a {row.family} model; this works with hyenadna/* only.")
+    return row.config
+
+
+@overload
+def build_model(config: HyenaDNAConfig, **changes: object) -> "HyenaDNA": ...
+@overload
+def build_model(config: StripedHyena2Config, **changes: object) -> "StripedHyena2": ...
+@overload
+def build_model(config: str, **changes: object) -> "HyenaDNA | StripedHyena2": ...
+def build_model(config: AnyConfig | str, **changes: object) -> "HyenaDNA | StripedHyena2":
+    """Return a freshly initialized model of this config, or of the registered name, with some fields changed."""
     base = get_model(config).config if isinstance(config, str) else config
-    return HyenaDNA(replace(base, **changes) if changes else base)  # type: ignore[arg-type]
+    if isinstance(base, HyenaDNAConfig):
+        return build_language_model(replace(base, **changes))  # type: ignore[arg-type]
+    return build_language_model(replace(base, **changes))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genomix.models.hyenadna.config import HyenaDNAConfig
-from genomix.models.registry import get_model
+from genomix.models.registry import hyenadna_config
 from genomix.training.build import build_fields, plain
 from genomix_data.errors import ConfigError
 
@@ -36,7 +36,7 @@ class ModelConfig:
     """
 
     name: str = DEFAULT_MODEL
-    config: HyenaDNAConfig = field(default_factory=lambda: get_model(DEFAULT_MODEL).config)
+    config: HyenaDNAConfig = field(default_factory=lambda: hyenadna_config(DEFAULT_MODEL))
     init: Path | None = None
 
     @classmethod
@@ -45,7 +45,7 @@ class ModelConfig:
         rest = dict(values)
         name = str(rest.pop("name", DEFAULT_MODEL))
         init = rest.pop("init", None)
-        row = get_model(name).config
+        row = hyenadna_config(name)
         try:
             config = build_fields(type(row), {**plain(row), **rest}, prefix=prefix)
         except ConfigError as error:
@@ -259,5 +259,5 @@ class PretrainConfig:
 
 def _pretraining_model() -> ModelConfig:
     # shift=0 is what the published training code used; the 0.05 of the registry is for published weights.
-    row = get_model(DEFAULT_MODEL).config
+    row = hyenadna_config(DEFAULT_MODEL)
     return ModelConfig(config=dataclasses.replace(row, shift=0.0))

@@ -23,7 +23,7 @@ from genomix.checkpoint.native import load_model, save_model
 from genomix.heads.classifier import SequenceClassifier
 from genomix.inference.predict import Predictions, predict_probabilities, write_predictions_file
 from genomix.models.hyenadna.model import HyenaDNA
-from genomix.models.registry import build_model, get_model
+from genomix.models.registry import build_model, hyenadna_config
 from genomix.provenance import run_record
 from genomix.training.build import plain
 from genomix.training.cards import classifier_card
@@ -197,7 +197,7 @@ def _backbone(config: FinetuneConfig) -> tuple[FinetuneConfig, HyenaDNA, CharTok
     if model.init is None:
         return config, build_model(model.config), CharTokenizer(), None
     loaded = load_model(model.init, expect="language_model")
-    row = get_model(model.name).config
+    row = hyenadna_config(model.name)
     asked = {
         field.name: getattr(model.config, field.name)
         for field in dataclasses.fields(model.config)

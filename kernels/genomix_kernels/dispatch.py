@@ -9,11 +9,15 @@ A backend whose package is absent says so through ``supports``. A package that i
 a broken installation should be seen, not worked around.
 """
 
+import importlib
 import logging
 import os
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import genomix_kernels
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,12 @@ class Implementation:
     priority: int
     supports: Callable[..., str | None]
     load: Callable[[], Callable[..., Any]]
+    why_unavailable: Callable[[], str | None]
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why this machine cannot use the backend, or None; whether it serves a given call is for `supports` to say."""
+        return self.why_unavailable()
 
 
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
@@ -43,6 +53,7 @@ def register(
     priority: int,
     load: Callable[[], Callable[..., Any]],
     supports: Callable[..., str | None] | None = None,
+    why_unavailable: Callable[[], str | None] | None = None,
 ) -> None:
     """Add a backend to an operation.
 
@@ -52,6 +63,7 @@ def register(
         priority: ``"auto"`` asks higher numbers first; the reference has 0.
         load: Returns the function that computes; called when the backend is first used, so heavy imports wait there.
         supports: Called with the arguments of a call; None, or the reason that this backend cannot serve them.
+        why_unavailable: Called without arguments; None, or what this machine lacks for it (a package, a device).
 
     Raises:
         ValueError: if the operation already has a backend of this name.
@@ -59,7 +71,17 @@ def register(
     backends = _REGISTRY.setdefault(operation, {})
     if name in backends:
         raise ValueError(f"operation {operation!r} already has a backend {name!r}; names are unique.")
-    backends[name] = Implementation(operation, name, priority, supports or _supports_all, load)
+    backends[name] = Implementation(
+        operation, name, priority, supports or _supports_all, load, why_unavailable or _supports_all
+    )
+
+
+def operations() -> tuple[str, ...]:
+    """Return the names of all operations of this package, in alphabetical order."""
+    for module in pkgutil.iter_modules(genomix_kernels.__path__):
+        if module.ispkg and module.name != "bench":
+            importlib.import_module(f"genomix_kernels.{module.name}")
+    return tuple(sorted(_REGISTRY))
 
 
 def implementations(operation: str) -> tuple[Implementation, ...]:

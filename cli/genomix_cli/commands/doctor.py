@@ -23,6 +23,7 @@ def command(
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         marks = {"ok": "[green]ok[/green]", "absent": "[yellow]-[/yellow]", "broken": "[red]broken[/red]"}
@@ -35,8 +36,8 @@ def command(
                     table.add_row("", "", "", "")
                 table.add_row(f"[bold]{check.group}[/bold]", "", "", "")
                 group = check.group
-            remedy = f"  [dim]{check.remedy}[/dim]" if check.remedy else ""
-            table.add_row("  " + check.name, marks[check.status], check.found + remedy)
+            remedy = f"  [dim]{escape(check.remedy)}[/dim]" if check.remedy else ""
+            table.add_row("  " + check.name, marks[check.status], escape(check.found) + remedy)
         Console(highlight=False).print(table)
     if any(check.status == "broken" for check in checks):
         raise typer.Exit(1)

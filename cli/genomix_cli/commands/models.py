@@ -1,6 +1,7 @@
 """``genomix models``: which sizes there are."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -24,7 +25,8 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    out = Console(highlight=False)
+    # away from a terminal there is no width to keep to: a name cut short is of no use to grep
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if name:
         details = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for key, value in rows[0].to_dict().items():
@@ -37,12 +39,9 @@ def command(
         out.print(details)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("model", no_wrap=True)
-    table.add_column("parameters", justify="right")
-    table.add_column("context", justify="right")
-    table.add_column("layers", justify="right")
-    table.add_column("d_model", justify="right")
-    table.add_column("published weights", no_wrap=True)
+    for title in ("model", "parameters", "context", "layers", "d_model", "precision"):
+        table.add_column(title, no_wrap=True, justify="left" if title in ("model", "precision") else "right")
+    table.add_column("published weights", overflow="fold")
     for row in rows:
         table.add_row(
             row.name,
@@ -50,6 +49,7 @@ def command(
             f"{row.context_len:,}",
             str(row.config.n_layers),
             str(row.config.d_model),
-            row.source or "[dim]ours: train it with genomix pretrain[/dim]",
+            getattr(row.config, "weights_precision", "fp32"),
+            row.source or "[dim]none: ours[/dim]",
         )
     out.print(table)

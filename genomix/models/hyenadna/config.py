@@ -1,12 +1,10 @@
 """What describes a HyenaDNA model: everything that changes its numbers, and nothing that only changes its speed."""
 
-import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from genomix_data.errors import ConfigError
+from genomix.models.fields import config_from_dict, is_finite, is_integer, require
 
 ChannelLayout = Literal["repo", "standalone"]
 
@@ -90,30 +88,38 @@ class HyenaDNAConfig:
             "short_filter_order",
         )
         for name in positive:
-            _require(
-                _is_integer(getattr(self, name)) and getattr(self, name) >= 1, name, self, "an integer >= 1"
+            require(
+                is_integer(getattr(self, name)) and getattr(self, name) >= 1, self, name, "an integer >= 1"
             )
         for name in (field.name for field in fields(self) if field.type in (float, "float")):
-            _require(_is_finite(getattr(self, name)), name, self, "a finite number")
-        _require(_is_integer(self.order) and self.order >= 2, "order", self, "an integer >= 2")
-        _require(
-            _is_integer(self.emb_dim) and self.emb_dim >= 3 and self.emb_dim % 2 == 1,
-            "emb_dim",
+            require(is_finite(getattr(self, name)), self, name, "a finite number")
+        require(is_integer(self.order) and self.order >= 2, self, "order", "an integer >= 2")
+        require(
+            is_integer(self.emb_dim) and self.emb_dim >= 3 and self.emb_dim % 2 == 1,
             self,
+            "emb_dim",
             "odd and at least 3",
         )
-        _require(
-            _is_integer(self.n_inner_mlps) and self.n_inner_mlps >= 0, "n_inner_mlps", self, "at least 0"
-        )
-        _require(0 < self.decay_target < 1, "decay_target", self, "between 0 and 1")
+        require(is_integer(self.n_inner_mlps) and self.n_inner_mlps >= 0, self, "n_inner_mlps", "at least 0")
+        require(0 < self.decay_target < 1, self, "decay_target", "between 0 and 1")
         for name in ("fast_decay_pct", "slow_decay_pct", "layer_norm_eps"):
-            _require(getattr(self, name) > 0, name, self, "above 0")
+            require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("embed_dropout", "resid_dropout"):
-            _require(0 <= getattr(self, name) < 1, name, self, "at least 0 and below 1")
+            require(0 <= getattr(self, name) < 1, self, name, "at least 0 and below 1")
         for name in ("lr_pos_emb", "initializer_range"):
-            _require(getattr(self, name) >= 0, name, self, "at least 0")
+            require(getattr(self, name) >= 0, self, name, "at least 0")
         layouts = ("repo", "standalone")
-        _require(self.channel_layout in layouts, "channel_layout", self, "'repo' or 'standalone'")
+        require(self.channel_layout in layouts, self, "channel_layout", "'repo' or 'standalone'")
+
+    @property
+    def context_len(self) -> int:
+        """Tokens of context; the same as ``l_max``, which is also the longest input."""
+        return self.l_max
+
+    @property
+    def longest_input(self) -> int | None:
+        """Tokens beyond which an input is refused: the filters end at ``l_max``."""
+        return self.l_max
 
     @property
     def padded_vocab_size(self) -> int:
@@ -148,26 +154,4 @@ class HyenaDNAConfig:
         Raises:
             ConfigError: if a key is unknown (with the key that may have been meant), missing, or has a bad value.
         """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1)
-                hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(known)}."
-                raise ConfigError(f"HyenaDNAConfig has no field {key!r}.{hint}")
-        missing = [name for name in ("d_model", "n_layers", "d_inner", "l_max") if name not in values]
-        if missing:
-            raise ConfigError(f"HyenaDNAConfig needs {', '.join(missing)}; add the missing fields.")
-        return cls(**values)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require(holds: bool, name: str, config: HyenaDNAConfig, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"HyenaDNAConfig.{name} is {getattr(config, name)!r}; it must be {expected}.")
+        return config_from_dict(cls, values)

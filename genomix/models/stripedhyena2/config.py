@@ -105,6 +105,11 @@ class StripedHyena2Config:
         require(self.weights_precision in ("bf16", "fp8"), self, "weights_precision", "'bf16' or 'fp8'")
 
     @property
+    def longest_input(self) -> int | None:
+        """Tokens beyond which an input is refused: none; beyond ``context_len`` the model is out of distribution."""
+        return None
+
+    @property
     def n_layers(self) -> int:
         """Blocks."""
         return len(self.pattern)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from genomix.models.hyenadna.model import HyenaDNA
-from genomix.models.registry import MODELS, build_model, get_model
+from genomix.models.registry import MODELS, build_model, get_model, hyenadna_config
+from genomix.models.stripedhyena2.model import StripedHyena2
+from genomix.models.stripedhyena2.sizes import SIZES
 from genomix_data.errors import ConfigError
 from tests.genomix.golden import values
 
@@ -20,13 +22,14 @@ def n_trainable(model: torch.nn.Module) -> int:
 
 
 def test_the_published_sizes_and_ours() -> None:
-    assert set(MODELS) == {f"hyenadna/{size}" for size in ZOO} | {"hyenadna/demo"}
+    hyenadna = {f"hyenadna/{size}" for size in ZOO} | {"hyenadna/demo"}
+    assert set(MODELS) == hyenadna | {size.name for size in SIZES}
 
 
 @pytest.mark.parametrize("size", ZOO)
 def test_published_sizes_and_parameter_counts(size: str) -> None:
     row, official = get_model(f"hyenadna/{size}"), ZOO[size]
-    config = row.config
+    config = hyenadna_config(row.name)
     assert (config.d_model, config.n_layers, config.d_inner, config.l_max) == (
         official["d_model"],
         official["n_layer"],
@@ -57,7 +60,7 @@ def test_published_sizes_and_parameter_counts(size: str) -> None:
 )
 def test_the_counted_parameters_are_those_of_the_model(changes: dict[str, object]) -> None:
     with torch.device("meta"):
-        model = build_model("hyenadna/demo", **changes)
+        model = build_model(hyenadna_config("hyenadna/demo"), **changes)
     assert model.config.n_parameters == n_trainable(model)
 
 
@@ -71,11 +74,17 @@ def test_every_row_is_consistent() -> None:
 
 def test_the_demo_trains_on_a_laptop() -> None:
     assert get_model("hyenadna/demo").n_parameters < 300_000
-    assert get_model("hyenadna/demo").config.l_max == 1026
+    assert get_model("hyenadna/demo").context_len == 1026
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("hyenadna/tiny-1", "hyenadna/tiny-1k"), ("small-32k", "hyenadna/small-32k")]
+    ("name", "meant"),
+    [
+        ("hyenadna/tiny-1", "hyenadna/tiny-1k"),
+        ("small-32k", "hyenadna/small-32k"),
+        ("7b_base", "evo2/7b_base"),
+        ("evo2/7", "evo2/7b"),
+    ],
 )
 def test_an_unknown_name_says_what_was_meant(name: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"no model is named '{name}'. Did you mean '{meant}'"):
@@ -83,9 +92,20 @@ def test_an_unknown_name_says_what_was_meant(name: str, meant: str) -> None:
 
 
 def test_fields_can_be_changed_when_building() -> None:
-    model = build_model("hyenadna/demo", shift=0.0, n_layers=1)
+    model = build_model(hyenadna_config("hyenadna/demo"), shift=0.0, n_layers=1)
     assert model.config.shift == 0.0
     assert len(model.backbone.layers) == 1
+
+
+def test_both_families_are_built_by_name() -> None:
+    with torch.device("meta"):
+        model = build_model("evo2/7b", pattern="SMLA", d_inner=64)
+    assert isinstance(model, StripedHyena2)
+    assert model.config.pattern == "SMLA"
+    with pytest.raises(
+        ConfigError, match=r"'sh2/7m' is a stripedhyena2 model; this works with hyenadna/\* only"
+    ):
+        hyenadna_config("sh2/7m")
 
 
 def test_the_registry_needs_no_torch() -> None:
@@ -101,5 +121,6 @@ def test_the_table_in_the_documentation_is_the_registry() -> None:
     text = (ROOT / "docs" / "models.md").read_text()
     for row in MODELS.values():
         config = row.config
-        line = f"| `{row.name}` | {config.n_layers} | {config.d_model} | {config.l_max:,} | {row.n_parameters:,} |"
+        sizes = f"{config.n_layers} | {config.d_model} | {config.context_len:,} | {row.n_parameters:,}"
+        line = f"| `{row.name}` | {sizes} |"
         assert line in text, f"docs/models.md lacks {line}"
