@@ -89,6 +89,19 @@ class Variant:
         return len(self.alt) - len(self.ref)
 
     @property
+    def change(self) -> tuple[int, int, str]:
+        """Start and end (0-based, half-open) of the bases that change, and what they become.
+
+        Letters that both alleles share, first at the left and then at the right, are set aside.
+
+        >>> Variant("chr1", 100, "CAG", "CG").change, Variant("chr1", 100, "C", "CT").change
+        ((100, 101, ''), (100, 100, 'T'))
+        """
+        left = _n_shared(self.ref, self.alt)
+        ref, alt = _changed_part(self.ref, self.alt)
+        return self.start + left, self.start + left + len(ref), alt
+
+    @property
     def kind(self) -> VariantKind:
         """What changes, once the letters that both alleles share at their ends are set aside.
 

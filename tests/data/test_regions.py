@@ -55,8 +55,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def ids(path: Path, *, keep_bcf: bool = False, **wanted: Regions | str) -> list[tuple[str, int, str]]:
-    with open_vcf(path, keep_bcf=keep_bcf, **wanted) as reader:  # type: ignore[arg-type]
+def ids(
+    path: Path,
+    *,
+    keep_bcf: bool = False,
+    regions: Regions | str | None = None,
+    targets: Regions | str | None = None,
+) -> list[tuple[str, int, str]]:
+    with open_vcf(path, keep_bcf=keep_bcf, regions=regions, targets=targets) as reader:
         return [(record.chrom, record.pos, record.id) for record in reader]
 
 
@@ -150,9 +156,11 @@ def test_what_is_no_region_file_is_refused(tmp_path: Path, name: str, content: s
 
 
 def test_unknown_contig_is_named_with_the_known_ones(files: dict[str, Path], tmp_path: Path) -> None:
-    for kind, option in (("csi", "regions"), ("bcf", "regions"), ("plain", "targets")):
+    for kind in ("csi", "bcf"):
         with pytest.raises(ReferenceMismatchError, match=r"contig 'chr3'.*chr1, chr2"):
-            ids(files[kind], **{option: "chr1:5-9,chr3"})
+            ids(files[kind], regions="chr1:5-9,chr3")
+    with pytest.raises(ReferenceMismatchError, match=r"contig 'chr3'.*chr1, chr2"):
+        ids(files["plain"], targets="chr1:5-9,chr3")
     elsewhere = tmp_path / "x.bed"
     elsewhere.write_text("chr8\t1\t2\n")
     with pytest.raises(ReferenceMismatchError, match=r"none of the contigs of the regions 'x\.bed'"):
