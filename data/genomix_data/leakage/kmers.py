@@ -9,7 +9,7 @@ A minimizer is the k-mer with the smallest hash among ``window`` neighbours: seq
 Source: Roberts et al. 2004, Reducing storage requirements for biological sequence comparison, Bioinformatics 20:3363.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ for _code, _letters in enumerate((b"Aa", b"Cc", b"Gg", b"TtUu")):
 
 _NONE = np.uint64(2**64 - 1)
 
+_BATCH = 1 << 23
+
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
@@ -33,13 +35,11 @@ class Sketch:
         values: Their hashes, ``(m,)`` uint64, sorted within a sequence.
         owners: Index of the sequence of each, ``(m,)`` int64, ascending.
         counts: Number of minimizers of each sequence, ``(n,)``; 0 for a sequence that is too short or has none.
-        k: Length of a k-mer.
     """
 
     values: NDArray[np.uint64]
     owners: NDArray[np.int64]
     counts: NDArray[np.int64]
-    k: int
 
     def __len__(self) -> int:
         """Number of sequences."""
@@ -53,9 +53,13 @@ def kmer_hashes(sequences: Sequence[str], k: int) -> tuple[NDArray[np.uint64], N
         sequences: Letters, either case.
         k: From 4 to 32.
     """
-    hashes, starts, lengths = _hashes(sequences, k)
-    kept = hashes != _NONE
-    return hashes[kept], np.repeat(np.arange(len(starts)), lengths)[kept]
+    values, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
+    for first, batch in _batches(sequences):
+        hashes, starts, lengths = _hashes(batch, k)
+        kept = hashes != _NONE
+        values.append(hashes[kept])
+        owners.append(np.repeat(np.arange(first, first + len(starts)), lengths)[kept])
+    return np.concatenate(values), np.concatenate(owners)
 
 
 def minimizer_sketch(sequences: Sequence[str], k: int, window: int) -> Sketch:
@@ -68,28 +72,52 @@ def minimizer_sketch(sequences: Sequence[str], k: int, window: int) -> Sketch:
     """
     if window < 1:
         raise ConfigError(f"window={window} of minimizers must be at least 1.")
-    hashes, starts, lengths = _hashes(sequences, k)
-    n = len(starts)
-    owners = np.repeat(np.arange(n), lengths)
+    values, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
+    for first, batch in _batches(sequences):
+        found, sources = _minimizers(*_hashes(batch, k), window)
+        values.append(found)
+        owners.append(sources + first)
+    everything = np.concatenate(owners)
+    counts = np.bincount(everything, minlength=len(sequences)).astype(np.int64)
+    return Sketch(np.concatenate(values), everything, counts)
+
+
+def _batches(sequences: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield runs of sequences of about `_BATCH` letters, with the index of the first, so that memory is bounded."""
+    first = size = 0
+    for index, sequence in enumerate(sequences):
+        if size + len(sequence) > _BATCH and index > first:
+            yield first, sequences[first:index]
+            first, size = index, 0
+        size += len(sequence)
+    if first < len(sequences):
+        yield first, sequences[first:]
+
+
+def _minimizers(
+    hashes: NDArray[np.uint64], starts: NDArray[np.int64], lengths: NDArray[np.int64], window: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the different minimizers of each sequence, and the index of the sequence of each, ascending."""
+    owners = np.repeat(np.arange(len(starts)), lengths)
     # Minimum of `window` neighbours, by minima of 1, 2, 4, ... neighbours.
     smallest, width = hashes, 1
     while width < window:
         step = min(width, window - width)
         shifted = np.full_like(smallest, _NONE)
-        shifted[: len(smallest) - step] = smallest[step:]
+        shifted[: max(len(smallest) - step, 0)] = smallest[step:]
         smallest = np.minimum(smallest, shifted)
         width += step
     # A window that begins in the last k-mers of a sequence reaches into the next one; those do not count.
     offset = np.arange(len(hashes)) - np.repeat(starts, lengths)
     whole = offset + window <= np.repeat(lengths, lengths)
-    present = np.flatnonzero(lengths)
-    least = np.minimum.reduceat(hashes, starts[present]) if len(present) else np.empty(0, dtype=np.uint64)
     # Neighbouring windows mostly have the same minimizer; dropping the repetitions first makes sorting cheap.
     whole[1:] &= (smallest[1:] != smallest[:-1]) | (offset[1:] == 0)
+    present = np.flatnonzero(lengths)
+    least = np.minimum.reduceat(hashes, starts[present]) if len(present) else np.empty(0, dtype=np.uint64)
     values = np.concatenate([smallest[whole], least])
     sources = np.concatenate([owners[whole], present])
     kept = values != _NONE
-    return _distinct(values[kept], sources[kept], n, k)
+    return _distinct(values[kept], sources[kept])
 
 
 def _hashes(
@@ -148,10 +176,11 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def _distinct(values: NDArray[np.uint64], owners: NDArray[np.int64], n: int, k: int) -> Sketch:
+def _distinct(
+    values: NDArray[np.uint64], owners: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     order = np.lexsort((values, owners))
     values, owners = values[order], owners[order]
     new = np.ones(len(values), dtype=bool)
     new[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
-    values, owners = values[new], owners[new]
-    return Sketch(values, owners, np.bincount(owners, minlength=n).astype(np.int64), k)
+    return values[new], owners[new]
