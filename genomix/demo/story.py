@@ -13,7 +13,7 @@ import numpy as np
 import pysam
 from numpy.typing import NDArray
 
-from genomix.models.registry import get_model
+from genomix.models.registry import hyenadna_config
 from genomix.provenance import run_record
 from genomix.training.config import (
     FastaDataConfig,
@@ -94,8 +94,8 @@ def run_demo(
     *,
     overwrite: bool = False,
     seed: int = 2222,
-    steps: int = 700,
-    epochs: int = 8,
+    steps: int = 600,
+    epochs: int = 6,
     max_variants: int | None = None,
     command: Sequence[str] | None = None,
     progress: "bool | Console" = True,
@@ -165,7 +165,7 @@ def run_demo(
 
 def pretraining_config(seed: int, steps: int) -> PretrainConfig:
     """Return the demo's pretraining run: windows of 256 bases, both strands, the last tenth of each contig held out."""
-    architecture = dataclasses.replace(get_model(MODEL).config, shift=0.0, embed_dropout=0.0)
+    architecture = dataclasses.replace(hyenadna_config(MODEL), shift=0.0, embed_dropout=0.0)
     return PretrainConfig(
         data=FastaDataConfig(
             fasta=tuple(samples.path(name) for name in GENOMES),
@@ -175,7 +175,7 @@ def pretraining_config(seed: int, steps: int) -> PretrainConfig:
             valid_windows=None,
         ),
         model=ModelConfig(name=MODEL, config=architecture),
-        optimizer=OptimizerConfig(lr=3e-3),
+        optimizer=OptimizerConfig(lr=1.5e-3),
         schedule=ScheduleConfig(warmup_fraction=0.05, min_lr_fraction=0.02),
         trainer=StepTrainerConfig(max_steps=steps, seed=seed, checkpoint_every=10 * steps, log_every=5),
     )
@@ -190,6 +190,7 @@ def finetuning_config(task: str, model_folder: Path, seed: int, epochs: int) -> 
             test=samples.path(f"{name}.test.csv.gz"),
             valid_fraction=0.15,
             rc_augment=True,
+            drop_shared=True,
             batch_size=32,
         ),
         model=ModelConfig(init=model_folder),

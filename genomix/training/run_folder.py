@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from genomix_data.atomic import atomic_file
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError

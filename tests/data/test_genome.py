@@ -217,6 +217,9 @@ def test_workers_after_the_parent_has_read(method: str) -> None:
     context = multiprocessing.get_context(method)
     with context.Pool(4) as pool:
         found = pool.starmap(_digest_of_slices, [(genome, seed) for seed in range(4)], chunksize=1)
+        # not left to terminate(): forked children inherit whatever SIGTERM handler the test runner has
+        pool.close()
+        pool.join()
     assert found == expected
 
 
