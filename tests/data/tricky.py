@@ -1,0 +1,40 @@
+"""Carry a VCF through the reader and the writer, and see that nothing is lost on the way."""
+
+from collections import Counter
+from pathlib import Path
+
+from genomix_data.errors import GenomixError
+from genomix_data.vcf import VcfRecord, VcfWriter, open_vcf
+
+ANNOTATION = '##INFO=<ID=GMX_STATUS,Number=A,Type=String,Description="x">'
+
+
+def carry(source: Path, out: Path) -> tuple[int, str]:
+    """Write each record of ``source``, with one key added to INFO, to ``out``, and compare what can be read there.
+
+    Returns:
+        The number of records and the error that stopped it; the number is 0 where there is an error.
+    """
+    keep_bcf = out.suffix == ".bcf"
+    try:
+        before: list[list[bytes]] = []
+        with open_vcf(source, keep_bcf=keep_bcf) as reader:
+            header = reader.header.annotated([ANNOTATION])
+            with VcfWriter(out, header, dictionary=reader.dictionary) as writer:
+                for record in reader:
+                    writer.write(record, {"GMX_STATUS": ["OK"] * max(len(record.alts), 1)})
+                    before.append(record.columns if isinstance(record, VcfRecord) else [])
+    except GenomixError as error:
+        assert not out.exists(), "an output was left behind"
+        return 0, str(error)
+    with open_vcf(out) as reader:
+        after = list(reader)
+        assert reader.header.meta[: len(header.meta) - 1] == header.meta[:-1] or keep_bcf
+    assert len(after) == len(before)
+    if not keep_bcf:
+        for old, new in zip(before, after, strict=True):
+            assert isinstance(new, VcfRecord)
+            assert new.columns[:7] + new.columns[8:] == old[:7] + old[8:]
+            kept = Counter(item for item in new.columns[7].split(b";") if not item.startswith(b"GMX_"))
+            assert kept == Counter(item for item in old[7].split(b";") if item not in (b"", b"."))
+    return len(after), ""
