@@ -1,21 +1,19 @@
 """The files of a checkpoint folder, read with a clear word about each way in which they can be wrong."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 from torch import Tensor
 
+from genomix.checkpoint.shards import WEIGHTS_FILE, read_tensors, weights_sha256
 from genomix.models.registry import MODELS
 from genomix_data.errors import CheckpointError, preview
 
 FORMAT = "genomix"
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 _NEEDED_KEYS: dict[str, type | tuple[type, ...]] = {
     "model_type": str,
     "config": dict,
@@ -42,7 +40,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise CheckpointError(
             f'{str(config_path)!r} is not of a genomix checkpoint: it lacks "format": "{FORMAT}". Published '
-            "checkpoints of other programs must be converted first (docs/models.md)."
+            "checkpoints of other programs must be converted first: `genomix convert`."
         )
     version = settings.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -63,28 +61,21 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def read_weights(folder: Path, expected_sha256: str | None) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a checkpoint folder, on the CPU, and the SHA-256 of their file.
+def read_weights(
+    folder: Path, expected_sha256: str | None, device: torch.device | str = "cpu"
+) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a checkpoint folder, and the SHA-256 that names them.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, or not the one that the folder was written with.
+        CheckpointError: if a file is missing, damaged, or not the one that the folder was written with.
     """
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{str(folder)!r} has no {WEIGHTS_FILE}: the checkpoint is incomplete. Copy it again."
-        )
-    digest = file_sha256(path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"{str(path)!r} ({path.stat().st_size} bytes) is damaged or cut short: {error}. Copy the checkpoint again."
-        ) from error
+    digest = weights_sha256(folder)
+    tensors = read_tensors(folder, device)
     if expected_sha256 is not None and digest != expected_sha256:
         raise CheckpointError(
-            f"{str(path)!r} has SHA-256 {digest[:12]}... but {CONFIG_FILE} was written for {expected_sha256[:12]}...: "
-            "the file was changed or belongs to another checkpoint. Copy the whole folder again."
+            f"the weights of {str(folder)!r} have SHA-256 {digest[:12]}... but {CONFIG_FILE} was written for "
+            f"{expected_sha256[:12]}...: the file was changed or belongs to another checkpoint. "
+            "Copy the whole folder again."
         )
     return tensors, digest
 
@@ -92,12 +83,6 @@ def read_weights(folder: Path, expected_sha256: str | None) -> tuple[dict[str, T
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a dict as indented JSON in UTF-8."""
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_folder(folder: Path) -> None:
@@ -112,12 +97,12 @@ def _check_folder(folder: Path) -> None:
     if folder.is_file():
         raise CheckpointError(
             f"{str(folder)!r} is a file; a genomix checkpoint is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}. "
-            "Published checkpoints must be converted first (docs/models.md)."
+            "Published checkpoints must be converted first: `genomix convert`."
         )
     name = folder.as_posix()
-    if name in MODELS or f"hyenadna/{name}" in MODELS:
+    if any(name in (row, row.split("/", 1)[1]) for row in MODELS):
         raise CheckpointError(
-            f"{name!r} is the name of a size, not a folder: weights are not bundled with genomix. "
-            "Train one with `genomix pretrain`, and give the folder that this writes."
+            f"{name!r} is the name of a size, not a folder: weights are not bundled with genomix. Train one with "
+            "`genomix pretrain`, or convert published ones with `genomix convert`, and give the folder that it writes."
         )
     raise CheckpointError(f"there is no checkpoint folder {str(folder)!r}. Check the path.")

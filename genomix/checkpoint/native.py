@@ -1,33 +1,41 @@
-"""A model as a folder: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
+"""A model as a folder: ``config.json``, ``model.safetensors`` (or shards of it) and a model card, ``README.md``.
 
 ``config.json`` says everything that is needed to rebuild the model and its tokenizer; the tensors are checked against
-it key by key. Nothing is unpickled. The SHA-256 of ``model.safetensors`` names the model in the outputs made with it.
+it key by key. Nothing is unpickled. The SHA-256 of the weights names the model in the outputs made with it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
 
 from genomix.checkpoint.files import (
     CONFIG_FILE,
     FORMAT,
     FORMAT_VERSION,
-    WEIGHTS_FILE,
-    file_sha256,
     read_settings,
     read_weights,
     write_json,
 )
+from genomix.checkpoint.precision import settle_precision
+from genomix.checkpoint.shards import write_tensors
 from genomix.checkpoint.strict import load_strictly
 from genomix.heads.classifier import SequenceClassifier
 from genomix.heads.pooling import POOLINGS
-from genomix.models.hyenadna.config import HyenaDNAConfig
+from genomix.models.families import (
+    CONFIGS,
+    AnyConfig,
+    AnyLanguageModel,
+    build_language_model,
+    config_of,
+    model_type_of,
+)
 from genomix.models.hyenadna.model import HyenaDNA
+from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix_data.atomic import atomic_folder
 from genomix_data.errors import CheckpointError, GenomixError
 from genomix_data.tokenizers import Tokenizer, tokenizer_from_dict
@@ -47,12 +55,12 @@ class LoadedModel:
         head_info: Of a classifier: ``n_classes``, ``pooling``, ``dropout`` and what the caller of `save_model` added,
             such as ``class_names``; None for a language model.
         provenance: How the model was made.
-        sha256: Of ``model.safetensors``.
+        sha256: Of the weights.
         path: The folder.
     """
 
-    model: HyenaDNA | SequenceClassifier
-    config: HyenaDNAConfig
+    model: HyenaDNA | StripedHyena2 | SequenceClassifier
+    config: AnyConfig
     tokenizer: Tokenizer
     head_info: dict[str, Any] | None
     provenance: dict[str, Any]
@@ -60,15 +68,29 @@ class LoadedModel:
     path: Path
 
     @property
-    def language_model(self) -> HyenaDNA:
+    def language_model(self) -> HyenaDNA | StripedHyena2:
         """The model, where it is a language model.
 
         Raises:
             CheckpointError: if it is a classifier.
         """
-        if not isinstance(self.model, HyenaDNA):
+        if isinstance(self.model, SequenceClassifier):
             raise CheckpointError(_wrong_kind(self.path, "language_model"))
         return self.model
+
+    @property
+    def hyenadna(self) -> HyenaDNA:
+        """The model, where it is a HyenaDNA language model: for code that serves this family only.
+
+        Raises:
+            CheckpointError: if it is another model.
+        """
+        model = self.language_model
+        if not isinstance(model, HyenaDNA):
+            raise CheckpointError(
+                f"{str(self.path)!r} is a {model_type_of(self.config)} model; this works with HyenaDNA models only."
+            )
+        return model
 
     @property
     def classifier(self) -> SequenceClassifier:
@@ -83,7 +105,7 @@ class LoadedModel:
 
 
 def save_model(
-    model: HyenaDNA | SequenceClassifier,
+    model: HyenaDNA | StripedHyena2 | SequenceClassifier,
     folder: str | os.PathLike[str],
     *,
     tokenizer: Tokenizer,
@@ -110,18 +132,38 @@ def save_model(
         head_info = {**(head or {}), **model.head_settings()}
     elif head is not None:
         raise ValueError("head is for a classifier; this is a language model.")
+    return write_folder(
+        folder,
+        model.state_dict().items(),
+        config=model.config,
+        head_info=head_info,
+        tokenizer=tokenizer,
+        provenance=provenance,
+        card=card,
+    )
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    config: AnyConfig,
+    head_info: Mapping[str, Any] | None,
+    tokenizer: Tokenizer,
+    provenance: Mapping[str, Any],
+    card: str,
+) -> Path:
+    """Write a model folder from its tensors, one after the other; see `save_model`."""
     with atomic_folder(folder) as fresh:
-        weights = fresh / WEIGHTS_FILE
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, weights, metadata={"format": "pt"})
+        digest = write_tensors(fresh, tensors)
         settings = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "model_type": "hyenadna",
-            "config": model.config.to_dict(),
-            "head": head_info,
+            "model_type": model_type_of(config),
+            "config": config.to_dict(),
+            "head": None if head_info is None else dict(head_info),
             "tokenizer": tokenizer.to_dict(),
-            "weights_sha256": file_sha256(weights),
+            "weights_sha256": digest,
             "provenance": dict(provenance),
         }
         write_json(fresh / CONFIG_FILE, settings)
@@ -133,39 +175,46 @@ def load_model(
     folder: str | os.PathLike[str],
     *,
     device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
     expect: ModelKind | None = None,
+    allow_precision_loss: bool = False,
 ) -> LoadedModel:
-    """Return the model of a folder that `save_model` wrote, in eval mode.
+    """Return the model of a folder that `save_model` or `genomix convert` wrote, in eval mode.
 
     Args:
         folder: The checkpoint.
-        device: Where the model goes.
+        device: Where the model goes, and stays: weights that need 8-bit products are refused by it.
+        dtype: Of the activations and matrices; as stored if None. What must be precise stays in fp32.
         expect: What the caller can use; None for either.
+        allow_precision_loss: Load weights that were trained in 8 bits where they can only run in more, less exactly.
 
     Raises:
         CheckpointError: if the folder is missing or no checkpoint, was written by a newer version, is damaged, does
             not fit its own config, or is not of the kind expected. The message says which and what to do.
+        PrecisionLossError: if the weights need 8-bit products that are not there.
     """
     path = Path(folder)
     settings = read_settings(path)
-    if settings["model_type"] != "hyenadna":
+    if settings["model_type"] not in CONFIGS:
         raise CheckpointError(
             f"{str(path)!r} holds a model of type {settings['model_type']!r}; this version of genomix "
-            "knows 'hyenadna'. Update genomix, or choose another checkpoint."
+            f"knows {', '.join(CONFIGS)}. Update genomix, or choose another checkpoint."
         )
     kind: ModelKind = "language_model" if settings["head"] is None else "classifier"
     if expect is not None and kind != expect:
         raise CheckpointError(_wrong_kind(path, expect))
-    tensors, digest = read_weights(path, settings.get("weights_sha256"))
     try:
-        config = HyenaDNAConfig.from_dict(settings["config"])
+        config = config_of(settings["model_type"], settings["config"])
         tokenizer = tokenizer_from_dict(settings["tokenizer"])
     except (GenomixError, TypeError) as error:
         raise CheckpointError(f"{str(path / CONFIG_FILE)!r} does not describe a model: {error}") from error
+    tensors, digest = read_weights(path, settings.get("weights_sha256"), device)
     with torch.device("meta"):
         model = _build(path, config, settings["head"])
-    model.to_empty(device=device)
     load_strictly(model, tensors, path)
+    settle_precision(
+        model, config, path, device=device, dtype=dtype, allow_precision_loss=allow_precision_loss
+    )
     return LoadedModel(
         model=model.eval(),
         config=config,
@@ -178,11 +227,16 @@ def load_model(
 
 
 def _build(
-    path: Path, config: HyenaDNAConfig, head: Mapping[str, Any] | None
-) -> HyenaDNA | SequenceClassifier:
-    model = HyenaDNA(config)
+    path: Path, config: AnyConfig, head: Mapping[str, Any] | None
+) -> HyenaDNA | StripedHyena2 | SequenceClassifier:
+    model: AnyLanguageModel = build_language_model(config)
     if head is None:
         return model
+    if not isinstance(model, HyenaDNA):
+        raise CheckpointError(
+            f"{str(path / CONFIG_FILE)!r} describes a head on a {model_type_of(config)} model; "
+            "this version of genomix has heads for HyenaDNA models only. Update genomix."
+        )
     n_classes, pooling, dropout = head.get("n_classes"), head.get("pooling"), head.get("dropout", 0.0)
     if not isinstance(n_classes, int) or pooling not in POOLINGS:
         raise CheckpointError(

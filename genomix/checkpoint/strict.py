@@ -3,24 +3,32 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from genomix_data.errors import CheckpointError, preview
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into a model, keeping the dtype in which they were saved.
+    """Make tensors those of a model, each in the dtype and on the device that it comes in.
 
     Args:
-        model: On its device.
-        tensors: One for each entry of the model's state dict; no more, no fewer.
+        model: May be on the meta device.
+        tensors: One for each entry of the model's state dict; no more, no fewer. The model then owns them.
         source: What the messages name.
 
     Raises:
         CheckpointError: if a key is missing or unknown or a shape differs; the message says which and why it may be.
     """
-    expected = model.state_dict()
+    check_fits(model.state_dict(), tensors, source)
+    model.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise unless the tensors have the names and shapes of a model's state dict; values are not looked at.
+
+    Raises:
+        CheckpointError: as `load_strictly`.
+    """
     missing = [key for key in expected if key not in tensors]
     unexpected = [key for key in tensors if key not in expected]
     misshapen = [
@@ -40,18 +48,15 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: Path)
             f"tensors in {str(source)!r} have other shapes than its config gives: {preview(misshapen, 3)}. "
             "Config and weights are of different models: copy the whole checkpoint folder again."
         )
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1:
-        model.to(dtypes.pop())
-    with torch.no_grad():
-        model.load_state_dict(dict(tensors), strict=True)
 
 
 def _likely_cause(missing: list[str], unexpected: list[str]) -> str:
     if any(".layer." in key for key in unexpected) or any(
         key.startswith(("hyena.", "model.")) for key in unexpected
     ):
-        return "They are in the layout of another program: convert the checkpoint first (docs/models.md)."
+        return "They are in the layout of another program: convert the checkpoint first (`genomix convert`)."
+    if missing and all(key.endswith("_scale") for key in missing):
+        return "They lack the scales of 8-bit projections, which the config asks for (weights_precision)."
     if any(key.startswith("head.") for key in unexpected):
         return "They have a classification head that the config does not mention: config.json is of another model."
     if any(key.startswith("head.") for key in missing):

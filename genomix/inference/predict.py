@@ -89,7 +89,7 @@ def predict_sequences(
     ids, n_truncated = encode_sequences(
         sequences,
         tokenizer,
-        loaded.config.l_max,
+        loaded.classifier.config.l_max,
         too_long=too_long or trained_too_long(loaded),
         source=source,
     )

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from genomix.operators.fp8 import ScaledLinear
 from genomix.operators.precision import KeepsPrecision
 from genomix.operators.state import MixerState, append_tail
 from genomix_kernels.causal_fir import causal_fir
@@ -125,6 +126,7 @@ class GatedHyena(nn.Module):
         featurizer_len: Taps of the short filter on the projections.
         is_interleaved: Channel ``c`` of the three streams stands at ``3c, 3c+1, 3c+2``; else in three thirds.
         has_out_bias: Whether the output projection has a bias.
+        has_fp8_scales: Whether the input projection holds the scales that it was trained with in 8 bits.
     """
 
     def __init__(
@@ -135,11 +137,16 @@ class GatedHyena(nn.Module):
         featurizer_len: int,
         is_interleaved: bool,
         has_out_bias: bool,
+        has_fp8_scales: bool = False,
     ) -> None:
         super().__init__()
         self.d_model = d_model
         self.is_interleaved = is_interleaved
-        self.projections = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.projections: nn.Linear = (
+            ScaledLinear(d_model, 3 * d_model)
+            if has_fp8_scales
+            else nn.Linear(d_model, 3 * d_model, bias=False)
+        )
         self.featurizer = ShortFeaturizer(3 * d_model, featurizer_len)
         self.filter = inner
         self.out_proj = nn.Linear(d_model, d_model, bias=has_out_bias)

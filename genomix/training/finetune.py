@@ -197,6 +197,7 @@ def _backbone(config: FinetuneConfig) -> tuple[FinetuneConfig, HyenaDNA, CharTok
     if model.init is None:
         return config, build_model(model.config), CharTokenizer(), None
     loaded = load_model(model.init, expect="language_model")
+    start = loaded.hyenadna
     row = hyenadna_config(model.name)
     asked = {
         field.name: getattr(model.config, field.name)
@@ -204,15 +205,15 @@ def _backbone(config: FinetuneConfig) -> tuple[FinetuneConfig, HyenaDNA, CharTok
         if getattr(model.config, field.name) != getattr(row, field.name)
     }
     for name, value in asked.items():
-        if name not in MAY_DIFFER and value != getattr(loaded.config, name):
+        if name not in MAY_DIFFER and value != getattr(start.config, name):
             raise ConfigError(
                 f"model.{name}={value} does not go with model.init={model.init}: the architecture comes from that "
-                f"checkpoint, which has {name}={getattr(loaded.config, name)}. Leave it out."
+                f"checkpoint, which has {name}={getattr(start.config, name)}. Leave it out."
             )
     changes: dict[str, Any] = {name: asked[name] for name in MAY_DIFFER if name in asked}
-    architecture = dataclasses.replace(loaded.config, **changes)
+    architecture = dataclasses.replace(start.config, **changes)
     backbone = build_model(architecture)
-    backbone.load_state_dict(loaded.language_model.state_dict())
+    backbone.load_state_dict(start.state_dict())
     run = dataclasses.replace(
         config, model=ModelConfig(name=model.name, config=architecture, init=model.init)
     )

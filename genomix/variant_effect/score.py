@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from genomix.checkpoint.native import LoadedModel, load_model
+from genomix.inference.limits import check_length
 from genomix.variant_effect.assembly import Assembly
 from genomix.variant_effect.contract import DEFAULT_WINDOW, ScoreOptions, VariantScore
 from genomix.variant_effect.engine import Engine, WindowSet
 from genomix.variant_effect.plan import AllelePlan, Planner, score_of
-from genomix_data.errors import SequenceTooLongError
 from genomix_data.genome import Genome
 from genomix_data.variant import Variant
 
@@ -162,12 +162,13 @@ def window_of(model: LoadedModel, window: int | None) -> int:
     Raises:
         SequenceTooLongError: if it is longer than the context.
     """
-    context: int = model.config.l_max
+    context = model.config.context_len
     if window is None:
         return min(DEFAULT_WINDOW, context)
-    if window > context:
-        raise SequenceTooLongError(
-            f"a window of {window:,} bp does not fit the model, whose context is {context:,} tokens (l_max). "
-            f"Use --window {context} or less, or a model of longer context (see `genomix models`)."
-        )
+    check_length(
+        model.config,
+        window,
+        f"a window of {window:,} bp",
+        f"Use --window {context} or less, or a model of longer context (see `genomix models`).",
+    )
     return window

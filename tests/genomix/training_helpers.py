@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genomix.models.registry import get_model
+from genomix.models.registry import hyenadna_config
 from genomix.training.build import build
 from genomix.training.config import ModelConfig, PretrainConfig
 from genomix.training.finetune_config import FinetuneConfig
@@ -24,7 +24,7 @@ def write_fasta(path: Path, **contigs: str) -> Path:
 def tiny_model(**changes: Any) -> ModelConfig:
     settings = {"d_model": 16, "d_inner": 32, "n_layers": 1, "l_max": 64, "filter_order": 8, "shift": 0.0}
     return ModelConfig(
-        name="hyenadna/demo", config=replace(get_model("hyenadna/demo").config, **settings | changes)
+        name="hyenadna/demo", config=replace(hyenadna_config("hyenadna/demo"), **settings | changes)
     )
 
 

@@ -197,4 +197,5 @@ def _mixer(config: StripedHyena2Config, letter: str) -> GatedHyena | RotaryAtten
         featurizer_len=config.featurizer_len,
         is_interleaved=config.is_interleaved,
         has_out_bias=config.has_out_bias,
+        has_fp8_scales=config.weights_precision == "fp8",
     )

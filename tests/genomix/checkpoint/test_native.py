@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from genomix.checkpoint.files import file_sha256
 from genomix.checkpoint.native import load_model, save_model
+from genomix.checkpoint.shards import file_sha256
 from genomix.heads.classifier import SequenceClassifier
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix_data.errors import CheckpointError, InputFileError

@@ -148,7 +148,7 @@ def test_a_language_model_is_the_start(
     loaded = load_model(result.model_folder, expect="classifier")
     start = load_model(language_model)
     assert loaded.config == start.config
-    assert loaded.config.l_max == 50
+    assert loaded.config.context_len == 50
     assert result.provenance["init_sha256"] == start.sha256
     assert result.provenance["config"]["model"]["init"] == str(language_model)
     embedding = "backbone.embeddings.word_embeddings.weight"
@@ -172,7 +172,7 @@ def test_dropout_may_change_but_not_the_architecture_of_a_checkpoint(
     ):
         finetune(with_init(config, language_model, d_model=32), tmp_path / "cls", progress=False)
     result = finetune(with_init(config, language_model, embed_dropout=0.3), tmp_path / "cls", progress=False)
-    assert load_model(result.model_folder).config.embed_dropout == 0.3
+    assert load_model(result.model_folder).classifier.config.embed_dropout == 0.3
 
 
 def test_a_checkpoint_of_another_kind_is_refused(

@@ -319,7 +319,7 @@ def test_window_longer_than_the_context(
 def test_classifier_is_refused(
     tmp_path: Path, genome: Genome, model: LoadedModel, sequences: dict[str, bytes]
 ) -> None:
-    head = SequenceClassifier(model.language_model, 2)
+    head = SequenceClassifier(model.hyenadna, 2)
     folder = save_model(head, tmp_path / "c", tokenizer=CharTokenizer(), provenance={}, card="x")
     with pytest.raises(CheckpointError, match="classifier"):
         score_variants([snv(sequences, 500)], genome, folder, OPTIONS)
