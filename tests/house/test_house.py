@@ -67,8 +67,8 @@ def test_constraints_satisfy_the_metadata() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(text)
-        assert requirement.name in pins, f"{requirement.name} has no pin in constraints.txt"
-        assert pins[requirement.name] in requirement.specifier, text
+        assert requirement.name.lower() in pins, f"{requirement.name} has no pin in constraints.txt"
+        assert pins[requirement.name.lower()] in requirement.specifier, text
 
 
 def test_no_python_file_is_longer_than_400_lines() -> None:
