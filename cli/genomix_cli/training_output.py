@@ -113,12 +113,28 @@ def show_finetuning(result: "FinetuneResult", *, as_json: bool, quiet: bool) -> 
     for part in metrics_table(result.test):
         console.print(part)
     console.print()
+    say(_without_near_copies(result))
     say(
         f"epoch {result.best_epoch} of {result.epochs}, chosen by {result.monitor} on {result.n_valid:,} validation "
         f"sequences | {result.sequences_per_second:,.0f} sequences/s | {_duration(result.seconds)}"
     )
     say(f"model   {result.model_folder}")
     say(f"record  {result.folder / 'result.json'}, {result.folder / 'test_predictions.tsv'}", style="dim")
+
+
+def _without_near_copies(result: "FinetuneResult") -> str:
+    """Return the second number of a test: what remains where training holds no near copy."""
+    leakage, clean = result.leakage, result.test_clean
+    n_near = leakage.total.has_near_copy if leakage is not None else 0
+    if not n_near:
+        return f"{result.split} split: no test sequence has a near copy in training"
+    if clean is None:
+        return f"{result.split} split: every test sequence has a near copy in training"
+    auroc = "not defined" if clean.auroc is None else f"{clean.auroc:.4f}"
+    return (
+        f"{result.split} split: {n_near:,} of {result.test.n:,} test sequences have a near copy in training; "
+        f"on the other {clean.n:,}: accuracy {clean.accuracy:.4f} | MCC {clean.mcc:.4f} | AUROC {auroc}"
+    )
 
 
 def metrics_table(metrics: "ClassificationMetrics") -> list["RenderableType"]:

@@ -165,18 +165,39 @@ def char_tokenizer(loaded: LoadedModel) -> CharTokenizer:
     return cast(CharTokenizer, loaded.tokenizer)
 
 
-def write_predictions(out: TextIO, predictions: Predictions, *, labels: Sequence[str] | None = None) -> None:
-    """Write predictions as TSV: row (1-based), true label where known, prediction, and one probability a class."""
+def write_predictions(
+    out: TextIO,
+    predictions: Predictions,
+    *,
+    labels: Sequence[str] | None = None,
+    near_copies: Sequence[bool] | NDArray[np.bool_] | None = None,
+) -> None:
+    """Write predictions as TSV: row (1-based), true label where known, prediction, and one probability a class.
+
+    Args:
+        out: Where to write.
+        predictions: What to write.
+        labels: True label of each sequence.
+        near_copies: Whether each sequence has a near copy in training; a last column says yes or no.
+    """
     header = ["row", *(["label"] if labels is not None else []), "predicted"]
-    out.write("\t".join([*header, *(f"p_{name}" for name in predictions.class_names)]) + "\n")
+    last = ["near_copy_in_training"] if near_copies is not None else []
+    out.write("\t".join([*header, *(f"p_{name}" for name in predictions.class_names), *last]) + "\n")
     for row, (name, values) in enumerate(zip(predictions.predicted, predictions.probabilities, strict=True)):
         cells = [str(row + 1), *([labels[row]] if labels is not None else []), name]
-        out.write("\t".join([*cells, *(f"{value:.6g}" for value in values)]) + "\n")
+        cells += [f"{value:.6g}" for value in values]
+        if near_copies is not None:
+            cells.append("yes" if near_copies[row] else "no")
+        out.write("\t".join(cells) + "\n")
 
 
 def write_predictions_file(
-    path: Path, predictions: Predictions, *, labels: Sequence[str] | None = None
+    path: Path,
+    predictions: Predictions,
+    *,
+    labels: Sequence[str] | None = None,
+    near_copies: Sequence[bool] | NDArray[np.bool_] | None = None,
 ) -> None:
     """Write predictions to a plain TSV file at ``path``."""
     with path.open("w", encoding="utf-8", newline="\n") as out:
-        write_predictions(out, predictions, labels=labels)
+        write_predictions(out, predictions, labels=labels, near_copies=near_copies)

@@ -42,6 +42,12 @@ def classifier_card(config: FinetuneConfig, result: FinetuneResult) -> str:
     test = result.test
     auroc = "not defined" if test.auroc is None else f"{test.auroc:.4f}"
     assert data is not None
+    clean = result.test_clean
+    without = (
+        "none is left"
+        if clean is None
+        else f"{clean.n:,}: accuracy {clean.accuracy:.4f}, MCC {clean.mcc:.4f}"
+    )
     return f"""# Classifier of {", ".join(result.class_names)}
 
 A HyenaDNA backbone with a pooled linear head, fine-tuned with genomix on {data.name}, starting from {start}.
@@ -57,6 +63,8 @@ A HyenaDNA backbone with a pooled linear head, fine-tuned with genomix on {data.
 | test MCC | {test.mcc:.4f} |
 | test F1 | {test.f1:.4f} |
 | test AUROC | {auroc} |
+| split | {result.split} |
+| test sequences without a near copy in training | {without} |
 
 The test set was scored once, after the epoch had been chosen. `config.json` beside this file holds the settings,
 versions and checksums of the run.

@@ -2,7 +2,8 @@
 
 Validation chooses the epoch; the test set is scored once, at the end. The folder appears whole or not at all:
 
-    config.yaml, metrics.csv, result.json, test_predictions.tsv, model/ (the native checkpoint)
+    config.yaml, labels.json, leakage.json, metrics.csv, result.json, test_predictions.tsv,
+    model/ (the native checkpoint)
 """
 
 import csv
@@ -28,7 +29,8 @@ from genomix.provenance import run_record
 from genomix.training.build import plain
 from genomix.training.cards import classifier_card
 from genomix.training.config import ModelConfig
-from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
+from genomix.training.finetune_config import FinetuneConfig
+from genomix.training.finetune_data import clean_metrics, leakage_of, read_tables
 from genomix.training.finetune_loop import FinetuneLoop
 from genomix.training.loop import choose_device, own_random_state
 from genomix.training.metrics import classification_metrics
@@ -37,15 +39,9 @@ from genomix.training.run_folder import RunFolder, to_yaml, write_json
 from genomix.training.screen import Screen
 from genomix_data.atomic import atomic_folder
 from genomix_data.errors import ConfigError
+from genomix_data.leakage import LeakageReport
 from genomix_data.table_dataset import LabelledSequences, encode_sequences
-from genomix_data.tables import (
-    SequenceTable,
-    overlap_report,
-    read_genomic_benchmarks,
-    read_table,
-    stratified_split,
-    without_overlap,
-)
+from genomix_data.tables import SequenceTable
 from genomix_data.tokenizers import CharTokenizer
 
 if TYPE_CHECKING:
@@ -86,9 +82,7 @@ def finetune(
     RunFolder(output).check_free(overwrite=overwrite)
     screen, device = Screen(progress), choose_device(config.trainer)
     tables = read_tables(config.data, seed=config.trainer.seed)
-    n_shared = overlap_report(tables["train"], tables["test"]) + overlap_report(
-        tables["valid"], tables["test"]
-    )
+    leakage = leakage_of(tables)
     class_names = tables["train"].class_names
     with own_random_state(config.trainer.seed):
         config, backbone, tokenizer, init_sha256 = _backbone(config)
@@ -113,7 +107,7 @@ def finetune(
             class_names=class_names,
             device=device,
         )
-        _introduce(screen, config, parts, n_shared, n_truncated, device)
+        _introduce(screen, config, parts, leakage, n_truncated, device)
         stopped_by = loop.run()
     if stopped_by == signal.SIGTERM:
         raise SystemExit(128 + stopped_by)
@@ -130,7 +124,7 @@ def finetune(
         n_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         n_train=len(parts["train"].ids),
         n_valid=len(parts["valid"].ids),
-        n_shared=n_shared,
+        n_shared=leakage.total.identical + leakage.total.identical_other_strand,
         n_truncated=n_truncated,
         best_epoch=loop.best.epoch,
         epochs=loop.validation[-1].epoch,
@@ -139,6 +133,9 @@ def finetune(
         validation=tuple(loop.validation),
         valid=loop.best.metrics,
         test=classification_metrics(probabilities, test.table.labels, class_names),
+        test_clean=clean_metrics(probabilities, test.table, leakage),
+        leakage=leakage,
+        split=config.data.split,
         test_probabilities=probabilities,
         test_labels=test.table.labels,
         train_seconds=loop.train_seconds,
@@ -155,40 +152,6 @@ def finetune(
     )
     _write(config, result, model, tokenizer)
     return result
-
-
-def read_tables(data: TableDataConfig, *, seed: int) -> dict[str, SequenceTable]:
-    """Return the train, valid and test tables; validation is split off train where it is not given.
-
-    Raises:
-        InputFileError: if a table cannot be used, or training has one class only.
-    """
-    if data.folder is not None:
-        tables = read_genomic_benchmarks(data.folder)
-    else:
-        assert data.train is not None, "checked by the config"
-        tables = {"train": _read(data, data.train, None)}
-        assert data.test is not None, "checked by the config"
-        tables["test"] = _read(data, data.test, tables["train"].class_names)
-    if data.valid is not None:
-        tables["valid"] = _read(data, data.valid, tables["train"].class_names)
-    if data.drop_shared:
-        for name in ("train", "valid"):
-            if name in tables:
-                tables[name] = without_overlap(tables[name], tables["test"])
-    if "valid" not in tables:
-        tables["train"], tables["valid"] = stratified_split(tables["train"], data.valid_fraction, seed)
-    return tables
-
-
-def _read(data: TableDataConfig, path: Path, class_names: tuple[str, ...] | None) -> SequenceTable:
-    return read_table(
-        path,
-        sequence_column=data.sequence_column,
-        label_column=data.label_column,
-        class_names=class_names,
-        require_two_classes=class_names is None,
-    )
 
 
 def _backbone(config: FinetuneConfig) -> tuple[FinetuneConfig, HyenaDNA, CharTokenizer, str | None]:
@@ -244,7 +207,7 @@ def _introduce(
     screen: Screen,
     config: FinetuneConfig,
     parts: dict[str, _Part],
-    n_shared: int,
+    leakage: LeakageReport,
     n_truncated: int,
     device: torch.device,
 ) -> None:
@@ -254,10 +217,17 @@ def _introduce(
         f"fine-tuning {start} on {sizes['train']:,} sequences of {len(parts['train'].table.class_names)} classes "
         f"({sizes['valid']:,} for validation, {sizes['test']:,} for the test), {device.type}"
     )
-    if n_shared:
+    total = leakage.total
+    if n_shared := total.identical + total.identical_other_strand:
         screen.say(
             f"  warning: {n_shared:,} of the {sizes['test']:,} test sequences are also in the training data, so the "
             "test flatters the model; data.drop_shared=true leaves them out of training",
+            style="yellow",
+        )
+    if total.has_near_copy > n_shared:
+        screen.say(
+            f"  warning: {total.has_near_copy:,} of the {sizes['test']:,} test sequences have a near copy in training; "
+            "the result is given without them as well, and data.split=cluster makes parts that share none",
             style="yellow",
         )
     if n_truncated:
@@ -291,5 +261,13 @@ def _write(
         )
         predictions = Predictions(result.test_probabilities, result.class_names, result.n_truncated, "")
         labels = [result.class_names[label] for label in result.test_labels]
-        write_predictions_file(fresh / "test_predictions.tsv", predictions, labels=labels)
+        assert result.leakage is not None, "computed before training"
+        write_predictions_file(
+            fresh / "test_predictions.tsv",
+            predictions,
+            labels=labels,
+            near_copies=result.leakage.has_near_copy,
+        )
+        write_json(fresh / "labels.json", {name: index for index, name in enumerate(result.class_names)})
+        write_json(fresh / "leakage.json", result.leakage.to_dict())
         write_json(fresh / "result.json", result.to_dict())

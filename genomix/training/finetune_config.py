@@ -19,7 +19,12 @@ class TableDataConfig:
         train: Table (CSV or TSV, may be gzipped) with a column of sequences and one of labels.
         valid: Table that chooses the epoch; split off ``train`` when absent.
         test: Table that is scored once, at the end.
-        folder: A Genomic Benchmarks folder (train/ and test/ with one folder a class) instead of tables.
+        folder: A data set in a folder instead of tables: Genomic Benchmarks (sequence files or coordinates), or tables
+            named train, valid or dev, and test.
+        genome: FASTA that the coordinates of a folder refer to.
+        split: ``official`` keeps the parts as given; ``cluster`` and ``chromosome`` put all sequences together and
+            split them anew, in the same proportions, so that no cluster of near copies, or no chromosome, is in two.
+        test_fraction: Part that becomes the test set when the data are split anew and bring no test set.
         sequence_column: Name of the column of sequences.
         label_column: Name of the column of labels.
         valid_fraction: Part of ``train`` that is split off for validation, each class alike.
@@ -35,6 +40,9 @@ class TableDataConfig:
     valid: Path | None = None
     test: Path | None = None
     folder: Path | None = None
+    genome: Path | None = None
+    split: Literal["official", "cluster", "chromosome"] = "official"
+    test_fraction: float = 0.1
     sequence_column: str = "sequence"
     label_column: str = "label"
     valid_fraction: float = 0.1
@@ -50,15 +58,22 @@ class TableDataConfig:
                 "give the data either as data.train=TABLE data.test=TABLE, or as data.folder=FOLDER "
                 "(Genomic Benchmarks)."
             )
-        if self.train is not None and self.test is None:
+        if self.train is not None and self.test is None and self.split == "official":
             raise ConfigError(
                 "data.test is not set. The test set is scored once, at the end, and never used to choose anything; "
-                "give it as data.test=TABLE."
+                "give it as data.test=TABLE, or split it off with data.split=cluster."
             )
         if self.folder is not None and self.test is not None:
             raise ConfigError("data.folder brings its own test set; leave out data.test.")
-        if not 0 < self.valid_fraction < 1:
-            raise ConfigError(f"data.valid_fraction is {self.valid_fraction}; it must lie between 0 and 1.")
+        if self.split not in ("official", "cluster", "chromosome"):
+            raise ConfigError(f"data.split is {self.split!r}; it must be official, cluster or chromosome.")
+        if self.genome is not None and self.folder is None:
+            raise ConfigError(
+                "data.genome goes with the coordinates of a data.folder; tables bring their sequences."
+            )
+        for name in ("valid_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must lie between 0 and 1.")
         if self.batch_size < 1:
             raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
         if self.num_workers < 0:

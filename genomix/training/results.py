@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from genomix.training.held_out import BitsPerBase, MarkovBaseline
 from genomix.training.metrics import ClassificationMetrics
+from genomix_data.leakage import LeakageReport
 
 
 class RunInterruptedError(KeyboardInterrupt):
@@ -154,6 +155,10 @@ class FinetuneResult:
         validation: Validation after every epoch.
         valid: Validation metrics of the best epoch.
         test: Test metrics of the best epoch; the test set was looked at once.
+        test_clean: The same over the test sequences that have no near copy in training or validation; None if all
+            have one, or it was not looked at.
+        leakage: What the test shares with training and validation.
+        split: How the parts were made: ``official``, ``cluster`` or ``chromosome``.
         test_probabilities: ``(n, C)``, in the order of the test table.
         test_labels: Class index of each test sequence.
         train_seconds: Time in training steps.
@@ -183,11 +188,17 @@ class FinetuneResult:
     seconds: float
     sequences_per_second: float
     provenance: dict[str, Any]
+    test_clean: ClassificationMetrics | None = None
+    leakage: LeakageReport | None = None
+    split: str = "official"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what result.json holds: everything but the logs and the predictions, which have files of their own."""
         return {
             "test": self.test.to_dict(),
+            "test_clean": None if self.test_clean is None else self.test_clean.to_dict(),
+            "split": self.split,
+            "n_near_copies": None if self.leakage is None else self.leakage.total.has_near_copy,
             "valid": self.valid.to_dict(),
             "model": str(self.model_folder),
             "class_names": list(self.class_names),

@@ -17,8 +17,9 @@ from genomix.models.registry import build_model
 from genomix.training import finetune as finetuning
 from genomix.training.config import ModelConfig
 from genomix.training.evaluate import evaluate
-from genomix.training.finetune import finetune, read_tables
+from genomix.training.finetune import finetune
 from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
+from genomix.training.finetune_data import read_tables
 from genomix.training.finetune_loop import rank
 from genomix.training.metrics import classification_metrics
 from genomix.training.results import FinetuneResult
@@ -68,7 +69,15 @@ def test_the_reloaded_model_gives_exactly_the_same_test_metrics(
 
 def test_the_folder_tells_the_whole_story(result: FinetuneResult) -> None:
     names = sorted(path.name for path in result.folder.iterdir())
-    assert names == ["config.yaml", "metrics.csv", "model", "result.json", "test_predictions.tsv"]
+    assert names == [
+        "config.yaml",
+        "labels.json",
+        "leakage.json",
+        "metrics.csv",
+        "model",
+        "result.json",
+        "test_predictions.tsv",
+    ]
     record = json.loads((result.folder / "result.json").read_text())
     assert record["test"]["confusion"] == [list(row) for row in result.test.confusion]
     assert record["provenance"]["seed"] == 2222
