@@ -3,7 +3,7 @@
 import gzip
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from genomix.checkpoint.native import save_model
 from genomix.heads.classifier import SequenceClassifier
-from genomix.models.registry import build_model
+from genomix.models.hyenadna.config import HyenaDNAConfig
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.models.registry import get_model
 from genomix_cli.main import app
 from genomix_data import samples
 from genomix_data.tokenizers import CharTokenizer
@@ -41,7 +43,9 @@ def _pretrain(folder: Path, fasta: str, *more: str) -> list[str]:
 
 def _model(folder: Path, *, classifier: bool = False) -> str:
     torch.manual_seed(0)
-    model = build_model("hyenadna/demo", d_model=16, d_inner=32, l_max=130)
+    config = replace(get_model("hyenadna/demo").config, d_model=16, d_inner=32, l_max=130)
+    assert isinstance(config, HyenaDNAConfig)
+    model = HyenaDNA(config)
     return str(
         save_model(
             SequenceClassifier(model, 2) if classifier else model,
@@ -72,7 +76,10 @@ def _in_read_only_folder(folder: Path) -> list[str]:
     return _pretrain(folder, _file(folder, "unindexed.fa", ">a\n" + "ACGT" * 500 + "\n"))
 
 
-VCF = "##fileformat=VCFv4.2\n##contig=<ID={0},length={1}>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n{0}\t{2}\t.\t{3}\tT\t.\t.\t.\n"
+VCF = (
+    "##fileformat=VCFv4.2\n##contig=<ID={0},length={1}>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    "{0}\t{2}\t.\t{3}\tT\t.\t.\t.\n"
+)
 LAMBDA_NAME = "gi|9626243|ref|NC_001416.1|"
 
 CASES = {
@@ -161,7 +168,7 @@ def test_one_line_with_a_remedy(name: str, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(
             os, "access", lambda path, mode, **kw: not mode & os.W_OK and real(path, mode, **kw)
         )
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     result = CliRunner().invoke(app, argv, env={"COLUMNS": "10000"})
     assert result.exit_code == 3, result.output
     assert result.stdout == ""
