@@ -43,9 +43,9 @@ def _pretrain(folder: Path, fasta: str, *more: str) -> list[str]:
 
 def _model(folder: Path, *, classifier: bool = False) -> str:
     torch.manual_seed(0)
-    config = replace(get_model("hyenadna/demo").config, d_model=16, d_inner=32, l_max=130)
+    config = get_model("hyenadna/demo").config
     assert isinstance(config, HyenaDNAConfig)
-    model = HyenaDNA(config)
+    model = HyenaDNA(replace(config, d_model=16, d_inner=32, l_max=130))
     return str(
         save_model(
             SequenceClassifier(model, 2) if classifier else model,
