@@ -1,66 +1,68 @@
-"""Random access to the bases of a FASTA file, plain or compressed with bgzip.
+"""Random access to the bases of a genome: FASTA (plain or bgzip), 2bit, GenBank, EMBL, one file or several.
 
 Letters come back as the file has them: case kept, IUPAC codes kept, U (RNA) kept. Coordinates are 0-based, half-open.
 """
 
 import hashlib
-import logging
 import os
-import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pysam
-
-from genomix_data.alphabet import require_iupac, reverse_complement
+from genomix_data.alphabet import reverse_complement
+from genomix_data.assembly import guess_build
 from genomix_data.contigs import ContigNames, read_contig_map
 from genomix_data.errors import GenomixError, InputFileError, ReferenceMismatchError, preview
-from genomix_data.index_files import open_index
+from genomix_data.genome_source import GenomePath, GenomeSource, genome_files, open_source
 from genomix_data.interval import Interval
-
-logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 24
 
 
 class Genome:
-    """The contigs of a FASTA, to be read at any place.
+    """The contigs of one or several files, to be read at any place.
 
-    Safe in worker processes: each process and thread opens the file for itself, and a pickled genome reopens it.
-    A missing or stale index is built in one pass, which also checks every letter of the file.
+    Safe in worker processes: each process and thread opens the files for itself, and a pickled genome reopens them.
+    A missing or stale index of a FASTA is built in one pass, which also checks every letter of the file.
 
     Args:
-        path: FASTA, plain or bgzip (`.fa`, `.fa.gz`).
+        path: FASTA, plain or bgzip (``.fa``, ``.fa.gz``), 2bit, GenBank, EMBL or a token store; a folder of such
+            files; or several paths, whose contigs together are one genome.
         contig_map: Other names of the contigs: a dictionary, or a file for `read_contig_map`. ``chr1``/``1`` and
             ``chrM``/``MT`` need no map.
 
     Raises:
-        InputFileError: if the file is missing, empty, not FASTA, plain gzip, truncated, has a contig twice, uneven
-            lines or letters outside the IUPAC code, or needs an index that cannot be written.
+        InputFileError: if a file is missing, empty, of no known format, plain gzip, truncated, has uneven lines or
+            letters outside the IUPAC code, or needs an index that cannot be written; if a contig comes twice, in
+            one file or in two.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: GenomePath | Sequence[GenomePath],
         *,
         contig_map: Mapping[str, str] | str | os.PathLike[str] | None = None,
     ) -> None:
-        self.path = Path(path)
-        # Workers may start in another folder.
-        self._file = self.path.absolute()
-        self._index = open_index(self._file)
-        self.contigs: dict[str, int] = {entry.name: entry.length for entry in self._index.entries}
-        aliases = (
+        files = genome_files(path)
+        self.path = _path_of(path, files)
+        self.files: tuple[Path, ...] = tuple(files)
+        sources = [open_source(file) for file in files]
+        self._owner = _owners(sources)
+        self._sources = tuple(sources)
+        self.contigs: dict[str, int] = {
+            name: length for source in sources for name, length in source.contigs.items()
+        }
+        self.own_aliases: dict[str, str] = _own_aliases(sources, self.contigs)
+        given = (
             contig_map
             if isinstance(contig_map, Mapping) or contig_map is None
             else read_contig_map(contig_map)
         )
-        self.names = ContigNames(self.contigs, aliases)
+        self.names = ContigNames(self.contigs, {**self.own_aliases, **(given or {})})
         self._md5: dict[str, str] = {}
         self._closed = False
-        self._local = threading.local()
 
     def fetch(self, chrom: str, start: int, end: int) -> bytes:
         """Return the bases ``start`` up to ``end`` of a contig.
@@ -140,7 +142,7 @@ class Genome:
         return self._md5[name]
 
     def fingerprint(self, *, content: bool = False) -> dict[str, Any]:
-        """Return what tells this genome from another: file name and size, contigs and their lengths.
+        """Return what tells this genome from another: file name and size, assembly, contigs and their lengths.
 
         Args:
             content: Add the MD5 of every contig, which reads the whole file.
@@ -148,59 +150,29 @@ class Genome:
         table = "".join(f"{name}\t{length}\n" for name, length in self.contigs.items())
         record: dict[str, Any] = {
             "file": self.path.name,
-            "file_size": self._file.stat().st_size,
+            "file_size": sum(_size(file) for file in self.files),
+            "assembly": guess_build(self.contigs.values()),
             "n_contigs": len(self.contigs),
             "n_bases": sum(self.contigs.values()),
             "contigs_sha256": hashlib.sha256(table.encode()).hexdigest(),
             "contigs": dict(self.contigs),
         }
+        if len(self.files) > 1:
+            record["files"] = [file.name for file in self.files]
         if content:
             record["md5"] = {name: self.md5(name) for name in self.contigs}
         return record
 
     def close(self) -> None:
-        """Let go of the file; further reading raises."""
+        """Let go of the files; further reading raises."""
         self._closed = True
-        self._local = threading.local()
+        for source in self._sources:
+            source.close()
 
     def _read(self, name: str, start: int, end: int) -> bytes:
-        if start == end:
-            return b""
-        try:
-            bases: bytes = self._handle().fetch(name, start, end).encode("latin-1")
-        except (OSError, ValueError, KeyError) as error:
-            raise InputFileError(
-                f"{str(self.path)!r} cannot be read at {name}:{start + 1}-{end}: {error}. "
-                "Is the file complete? Remove its index to have it checked and built again."
-            ) from error
-        if len(bases) != end - start:
-            raise InputFileError(
-                f"{str(self.path)!r} gave {len(bases)} of {end - start} bases at {name}:{start + 1}-{end}. The file is "
-                "cut off or its index is of another file: remove the index and try again."
-            )
-        return require_iupac(bases, name, start)
-
-    def _handle(self) -> pysam.FastaFile:
         if self._closed:
             raise GenomixError(f"genome {self.path.name} is closed; open it again.")
-        # A forked worker inherits the parent's handle, and with it one shared file position.
-        if getattr(self._local, "pid", None) != os.getpid():
-            gzi = self._index.gzi
-            self._local.handle = pysam.FastaFile(
-                str(self._file),
-                filepath_index=str(self._index.fai),
-                filepath_index_compressed=None if gzi is None else str(gzi),
-            )
-            self._local.pid = os.getpid()
-        handle: pysam.FastaFile = self._local.handle
-        return handle
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
+        return self._owner[name].read(name, start, end)
 
     def __enter__(self) -> Self:
         return self
@@ -212,3 +184,34 @@ class Genome:
 
     def __repr__(self) -> str:
         return f"Genome({str(self.path)!r}: {len(self.contigs)} contigs, {sum(self.contigs.values()):,} bp)"
+
+
+def _path_of(path: GenomePath | Sequence[GenomePath], files: list[Path]) -> Path:
+    """Return what to call the genome by: the path as it was given, or the folder of several files."""
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    return Path(path[0]) if len(path) == 1 else Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _owners(sources: list[GenomeSource]) -> dict[str, GenomeSource]:
+    owner: dict[str, GenomeSource] = {}
+    for source in sources:
+        for name in source.contigs:
+            if name in owner:
+                raise InputFileError(
+                    f"contig {name!r} is in both {str(owner[name].path)!r} and {str(source.path)!r}. Rename it in one "
+                    "of them, or leave one of the files out."
+                )
+            owner[name] = source
+    return owner
+
+
+def _own_aliases(sources: list[GenomeSource], contigs: Mapping[str, int]) -> dict[str, str]:
+    """Return the names that the files themselves offer, but for those that could mean two contigs."""
+    pairs = [(alias, name) for source in sources for alias, name in source.aliases.items()]
+    count = Counter(alias for alias, _ in pairs)
+    return {alias: name for alias, name in pairs if count[alias] == 1 and alias not in contigs}
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size

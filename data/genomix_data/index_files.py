@@ -89,9 +89,12 @@ def _places(fasta: Path) -> list[Path]:
     folder = os.environ.get(INDEX_DIR_VARIABLE)
     if not folder:
         return [fasta]
-    # Two files of one name in two folders must not share an index.
-    digest = hashlib.sha256(str(fasta.resolve()).encode()).hexdigest()[:12]
-    return [fasta, Path(folder).expanduser() / f"{fasta.name}.{digest}"]
+    return [fasta, Path(folder).expanduser() / name_apart(fasta)]
+
+
+def name_apart(path: Path) -> str:
+    """Return a name for what belongs to ``path`` in a common folder: two files of one name must not share it."""
+    return f"{path.name}.{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _with(place: Path, suffix: str) -> Path:
