@@ -17,7 +17,20 @@ from typing import Annotated, Any
 import typer
 
 from genomix import __version__
-from genomix_cli.commands import data, demo, doctor, evaluate, finetune, models, predict, pretrain, score
+from genomix_cli.commands import (
+    bench,
+    convert,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    finetune,
+    index,
+    models,
+    predict,
+    pretrain,
+    score,
+)
 from genomix_cli.console import close_stdout_quietly, say
 from genomix_data.errors import GenomixError
 
@@ -25,9 +38,11 @@ EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
 VERBS: dict[str, dict[str, Callable[..., None]]] = {
     "Start here": {"demo": demo.command, "doctor": doctor.command, "models": models.command},
-    "Data": {"data": data.command},
+    "Data": {"data": data.command, "index": index.command},
     "Train": {"pretrain": pretrain.command, "finetune": finetune.command},
     "Use": {"score": score.command, "evaluate": evaluate.command, "predict": predict.command},
+    "Weights": {"convert": convert.command},
+    "Measure": {"bench": bench.command},
 }
 
 app = typer.Typer(
