@@ -17,6 +17,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 END_OF_FILE = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that closes every complete BGZF file."""
 
+_LARGEST_TEXT = 1 << 16
 _HEADER = struct.Struct("<4B I 2B H")
 _TRAILER = struct.Struct("<II")
 
@@ -65,7 +66,8 @@ def iter_blocks(path: str | os.PathLike[str], start: int = 0) -> Iterator[tuple[
             size = _block_size(head)
             if size is None:
                 raise _truncated(source, f"there is no whole block at byte {offset}")
-            block = head + stream.read(size - len(head))
+            # A damaged block may say that it is shorter than its own head.
+            block = head + stream.read(max(0, size - len(head)))
             if len(block) < size:
                 raise _truncated(source, f"the block at byte {offset} is cut off")
             yield offset, _inflate(block, source, offset)
@@ -105,7 +107,8 @@ def _inflate(block: bytes, source: Path, offset: int) -> bytes:
     extra = int.from_bytes(block[10:12], "little")
     checksum, size = _TRAILER.unpack_from(block, len(block) - 8)
     try:
-        data = zlib.decompress(block[12 + extra : -8], wbits=-15, bufsize=max(size, 1))
+        # Bounded, because damage can turn a block into one of gigabytes.
+        data = zlib.decompressobj(-15).decompress(block[12 + extra : -8], _LARGEST_TEXT + 1)
     except zlib.error as error:
         raise _damaged(source, offset) from error
     if len(data) != size or zlib.crc32(data) != checksum:

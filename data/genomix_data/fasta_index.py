@@ -14,6 +14,7 @@ from genomix_data.errors import InputFileError
 
 _LEGAL = IUPAC_ANY_CASE + b"\r\n"
 _CHUNK = 1 << 22
+_LARGEST_FILE = (1 << 63) - 1
 _FOREIGN = {
     b"@": "It looks like FASTQ; convert it with `seqtk seq -A`.",
     b"BZh": "It is bzip2; run `bunzip2` first.",
@@ -69,7 +70,10 @@ def parse_fai(data: bytes) -> list[FastaEntry] | None:
             length, offset, line_bases, line_width = map(int, numbers)
             if not name or length < 1 or offset < 2 or not 1 <= line_bases <= line_width:
                 return None
-            entries.append(FastaEntry(name, offset, length, line_bases, line_width))
+            entry = FastaEntry(name, offset, length, line_bases, line_width)
+            if entry.end_offset() > _LARGEST_FILE:
+                return None
+            entries.append(entry)
     except ValueError:
         return None
     return entries or None

@@ -22,6 +22,8 @@ _MISSING_FLOAT = struct.pack("<I", 0x7F800001)
 _WIDTH = {0: 0, 1: 1, 2: 2, 3: 4, 4: 8, 5: 4, 7: 1}
 _INTEGER = {1: "<b", 2: "<h", 3: "<i"}
 _FLOAT, _CHAR = 5, 7
+_DAMAGE = (struct.error, KeyError, IndexError)
+_PIECE = 1 << 24
 _SITE = struct.Struct("<iiifI")
 _DICTIONARY_LINE = re.compile(r"##(FILTER|INFO|FORMAT|contig)=<.*?\bID=([^,>]+)")
 _IDX = re.compile(r",IDX=(\d+)(?=[,>])")
@@ -102,13 +104,18 @@ class BcfRecord:
         kept = bytearray()
         offset = self.info_start
         n_kept = 0
-        for _ in range(n_info):
-            begin = offset
-            key, offset = _read_integer(self.shared, offset)
-            _, _, offset = _skip_typed(self.shared, offset)
-            if key not in dropped:
-                kept += self.shared[begin:offset]
-                n_kept += 1
+        try:
+            for _ in range(n_info):
+                begin = offset
+                key, offset = _read_integer(self.shared, offset)
+                _, _, offset = _skip_typed(self.shared, offset)
+                if key not in dropped:
+                    kept += self.shared[begin:offset]
+                    n_kept += 1
+        except _DAMAGE as error:
+            raise _damaged(self.where, error) from error
+        if offset > len(self.shared):
+            raise _damaged(self.where, "INFO is longer than the record")
         for name, items in values.items():
             kept += _typed_integer(ids[name]) + _typed_values(items)
             n_kept += 1
@@ -130,7 +137,7 @@ def read_bcf_header(stream: BinaryIO, name: str) -> tuple[VcfHeader, BcfDictiona
         raise InputFileError(f"{name} is BCF of an unknown version ({magic!r}); expected BCF 2.1 or 2.2.")
     size = struct.unpack("<I", _read_exactly(stream, 4, name))[0]
     text = _read_exactly(stream, size, name).rstrip(b"\x00").decode("utf-8", "surrogateescape")
-    lines = text.splitlines()
+    lines = [line.rstrip("\r") for line in text.rstrip("\n").split("\n")]
     dictionary = BcfDictionary.of(lines)
     return VcfHeader.from_lines([_IDX.sub("", line) for line in lines], name), dictionary
 
@@ -157,10 +164,8 @@ def read_bcf_records(stream: BinaryIO, dictionary: BcfDictionary, name: str) -> 
         individual = _read_exactly(stream, l_individual, name)
         try:
             yield _decode(shared, individual, dictionary, f"{name}, record {number}")
-        except (struct.error, KeyError, IndexError) as error:
-            raise InputFileError(
-                f"{name}, record {number}: the BCF record is damaged ({error!r}). Copy or make the file again."
-            ) from error
+        except _DAMAGE as error:
+            raise _damaged(f"{name}, record {number}", error) from error
 
 
 def _decode(shared: bytes, individual: bytes, dictionary: BcfDictionary, where: str) -> BcfRecord:
@@ -186,11 +191,19 @@ def _decode(shared: bytes, individual: bytes, dictionary: BcfDictionary, where: 
     )
 
 
+def _damaged(where: str, reason: object) -> InputFileError:
+    return InputFileError(f"{where}: the BCF record is damaged ({reason!r}). Copy or make the file again.")
+
+
 def _read_exactly(stream: BinaryIO, size: int, name: str) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
+    # In pieces, because a damaged length may ask for more than there is memory.
+    pieces: list[bytes] = []
+    while size > 0 and (piece := stream.read(min(size, _PIECE))):
+        pieces.append(piece)
+        size -= len(piece)
+    if size > 0:
         raise truncated(name, "it ends inside a record")
-    return data
+    return b"".join(pieces)
 
 
 def _skip_typed(data: bytes, offset: int) -> tuple[int, int, int]:

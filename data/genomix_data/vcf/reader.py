@@ -106,11 +106,20 @@ class VcfReader:
         verbosity = pysam.set_verbosity(0)
         try:
             self._bcf = pysam.VariantFile(str(path))
+            text = str(self._bcf.header)
+        except UnicodeDecodeError as error:
+            raise self._not_utf8("the header", error) from error
         except (OSError, ValueError) as error:
             raise truncated(self.name, str(error)) from error
         finally:
             pysam.set_verbosity(verbosity)
-        return VcfHeader.from_lines(str(self._bcf.header).splitlines(), self.name)
+        return VcfHeader.from_lines(text.rstrip("\n").split("\n"), self.name)
+
+    def _not_utf8(self, what: str, error: UnicodeDecodeError) -> InputFileError:
+        return InputFileError(
+            f"{self.name}: {what} is not UTF-8 text ({error.reason}). The file may be damaged; if it is not, "
+            "convert it to text first: `bcftools view -Oz`."
+        )
 
     def __iter__(self) -> Iterator[VcfRecord | BcfRecord]:
         """Yield the records in file order.
@@ -145,6 +154,8 @@ class VcfReader:
             for number, record in enumerate(records, start=1):
                 line = str(record).rstrip("\n").encode("utf-8", "surrogateescape")
                 yield VcfRecord.from_line(line, f"{self.name}, record {number}", n_samples)
+        except UnicodeDecodeError as error:
+            raise self._not_utf8("a record", error) from error
         except OSError as error:
             raise truncated(self.name, str(error)) from error
 

@@ -124,7 +124,7 @@ class VcfWriter:
             pysam.bcftools.view(
                 "--no-version", f"-O{self.output_type}", "-o", str(target), str(whole), catch_stdout=False
             )
-        except SamtoolsError as error:
+        except (SamtoolsError, UnicodeDecodeError) as error:
             raise InputFileError(
                 f"the records cannot be written as BCF: {_reason(error, whole, target)}. "
                 "Write VCF.gz instead (-O z), which keeps the text as it came."
@@ -132,8 +132,10 @@ class VcfWriter:
         whole.unlink()
 
 
-def _reason(error: SamtoolsError, *scratch: Path) -> str:
+def _reason(error: SamtoolsError | UnicodeDecodeError, *scratch: Path) -> str:
     """Return what htslib said, without the names of scratch files that nobody knows."""
+    if isinstance(error, UnicodeDecodeError):
+        return "htslib warned of text that is not UTF-8"  # pysam cannot give the warning itself
     text = str(error).rpartition("stderr=")[2].strip(" '\"").replace("\\n", " ")
     for path in scratch:
         text = text.replace(str(path), "the records")
