@@ -210,7 +210,7 @@ def load_model(
         raise CheckpointError(f"{str(path / CONFIG_FILE)!r} does not describe a model: {error}") from error
     tensors, digest = read_weights(path, settings.get("weights_sha256"), device)
     with torch.device("meta"):
-        model = _build(path, config, settings["head"])
+        model = build_from_settings(path, config, settings["head"])
     load_strictly(model, tensors, path)
     settle_precision(
         model, config, path, device=device, dtype=dtype, allow_precision_loss=allow_precision_loss
@@ -226,9 +226,19 @@ def load_model(
     )
 
 
-def _build(
+def build_from_settings(
     path: Path, config: AnyConfig, head: Mapping[str, Any] | None
 ) -> HyenaDNA | StripedHyena2 | SequenceClassifier:
+    """Return a new model of these settings.
+
+    Args:
+        path: Where they are from, for messages.
+        config: Of the backbone.
+        head: Of a classifier.
+
+    Raises:
+        CheckpointError: if they describe no model.
+    """
     model: AnyLanguageModel = build_language_model(config)
     if head is None:
         return model

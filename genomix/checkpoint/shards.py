@@ -60,6 +60,7 @@ class _Writer:
     def _flush(self) -> None:
         path = self.folder / f"part-{len(self.written) + 1:05d}"
         save_file(self.pending, path, metadata={"format": "pt"})
+        path.chmod(0o666 & self.folder.stat().st_mode)  # safetensors makes it the owner's alone
         self.written.append((path, list(self.pending)))
         self.pending, self.pending_bytes = {}, 0
 

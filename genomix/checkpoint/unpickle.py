@@ -11,6 +11,7 @@ import os
 import pickle
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +130,15 @@ class RestrictedUnpickler(pickle.Unpickler):
         """
         if (module, name) == ("_codecs", "encode"):
             return _encode
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return load_foreign_bytes
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         if (module, name) in _TORCH_FUNCTIONS:
             return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        if module in ("torch", "torch.storage") and name.endswith("Storage"):
+        if module in ("torch", "torch.storage") and name.isidentifier() and name.endswith("Storage"):
             return super().find_class(module, name)
         if module.split(".")[0] in _STUBBED_PACKAGES:
             return type(name, (Stub,), {"__module__": module})
@@ -169,16 +172,42 @@ def load_foreign(path: str | os.PathLike[str], *, mmap: bool = True) -> Any:
     if not file.is_file():
         raise CheckpointError(f"{str(file)!r} is not a file. Check the path.")
     is_zip = zipfile.is_zipfile(file)
-    if is_zip:
+    return _load(file, repr(str(file)), mmap=mmap and is_zip)
+
+
+_LEGACY = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+"""What a file begins with that ``torch.save`` wrote in its old format."""
+
+
+def load_foreign_bytes(data: bytes) -> Any:
+    """Return what ``torch.save`` or ``pickle.dumps`` wrote into a string of bytes; see `load_foreign`."""
+    name = "a part of the checkpoint"
+    buffer = io.BytesIO(data)
+    if zipfile.is_zipfile(buffer) or data.startswith(_LEGACY):
+        return _load(buffer, name, mmap=False)
+    return _read(lambda: RestrictedUnpickler(io.BytesIO(data)).load(), name)
+
+
+def _load(file: Path | io.BytesIO, name: str, *, mmap: bool) -> Any:
+    if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            if any(entry.endswith("/constants.pkl") for entry in archive.namelist()):
                 raise UnsafePickleError(
-                    f"{str(file)!r} is a TorchScript archive, which is a program. Save its state_dict instead."
+                    f"{name} is a TorchScript archive, which is a program. Save its state_dict instead."
                 )
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+    return _read(
+        lambda: torch.load(
+            file, map_location="cpu", pickle_module=_PICKLE_MODULE, weights_only=False, mmap=mmap
+        ),
+        name,
+    )
+
+
+def _read(read: Callable[[], Any], name: str) -> Any:
     try:
-        return torch.load(
-            file, map_location="cpu", pickle_module=_PICKLE_MODULE, weights_only=False, mmap=mmap and is_zip
-        )
+        return read()
     except CheckpointError:
         raise
     except (
@@ -189,9 +218,10 @@ def load_foreign(path: str | os.PathLike[str], *, mmap: bool = True) -> Any:
         ValueError,
         AttributeError,
         TypeError,
+        OSError,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(
-            f"{str(file)!r} cannot be read as a PyTorch checkpoint ({reason}). It is truncated, damaged, or something "
-            "else; compare its size and checksum with the publisher's."
+            f"{name} cannot be read as a PyTorch checkpoint ({reason}). It is truncated, damaged, or something else; "
+            "compare its size and checksum with the publisher's."
         ) from error
