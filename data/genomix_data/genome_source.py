@@ -112,6 +112,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _head(path: Path, size: int = 256) -> bytes:
     """Return the first bytes of a file, uncompressed; nothing where it cannot be read, which the format will say."""
+    if not path.is_file():  # a pipe would wait, and lose what is read
+        return b""
     try:
         with path.open("rb") as stream:
             head = stream.read(size)

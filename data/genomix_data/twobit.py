@@ -118,7 +118,10 @@ def _table_of_contents(path: Path) -> list[str]:
             n_name = entry[0] if entry else 0
             if n_name == 0 or len(entry) < n_name + 5:
                 raise _damaged(path, "it ends within its list of contigs")
-            name = entry[1 : 1 + n_name].decode("latin-1")
+            try:
+                name = entry[1 : 1 + n_name].decode("ascii")
+            except UnicodeDecodeError as error:
+                raise _damaged(path, f"a contig is called {entry[1 : 1 + n_name]!r}") from error
             (offset,) = struct.unpack_from(f"{order}I", entry, 1 + n_name)
             _require_record(path, stream.fileno(), order, name, offset, size)
             names.append(name)

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import multiprocessing
+import os
 import pickle
 import struct
 import sys
@@ -107,6 +108,7 @@ def test_two_bit_in_workers(tmp_path: Path, method: str) -> None:
         (two_bit({"a": "ACGT"})[:25], "the record of a lies outside the file"),
         (two_bit({"a": "ACGT"})[:18], "ends within its list of contigs"),
         (two_bit({"a": "ACGT"})[:12], "ends within its header"),
+        (two_bit({"a": "ACGT"}).replace(b"\x01a", b"\x01\xff"), "a contig is called"),
         (two_bit({}), "is empty: it lists no contig"),
         (two_bit({"a": "ACGT"}, version=1), "is of version 1"),
         (two_bit({"a": "ACNNGT"}).replace(struct.pack("<II", 1, 2), struct.pack("<II", 1 << 30, 2)), "is damaged"),
@@ -225,6 +227,12 @@ def test_damaged_genbank(tmp_path: Path, edit: object, message: str) -> None:
     path.write_text(edit(genbank({"A.1": "ACGTACGT" * 20})))  # type: ignore[operator]
     with pytest.raises(InputFileError, match=message):
         Genome(path)
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.fa")
+    with pytest.raises(InputFileError, match="is not a file that can be read at any place"):
+        Genome(tmp_path / "pipe.fa")
 
 
 def test_sources_say_what_they_are(tmp_path: Path) -> None:
