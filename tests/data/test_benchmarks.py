@@ -155,7 +155,9 @@ def test_several_sets_in_one_folder_are_told_apart_by_name(tmp_path: Path) -> No
     for layer in ("layer1", "layer2"):
         write(tmp_path / f"{layer}.train.csv", rows(4, 1))
     assert find_layout(tmp_path, "layer2").files["train"].name == "layer2.train.csv"
-    with pytest.raises(InputFileError, match=r"train part could be any of layer1.train.csv, layer2.train.csv"):
+    with pytest.raises(
+        InputFileError, match=r"train part could be any of layer1.train.csv, layer2.train.csv"
+    ):
         find_layout(tmp_path)
 
 

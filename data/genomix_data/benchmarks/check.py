@@ -13,8 +13,8 @@ from genomix_data.benchmarks.known_files import file_sha256, known_files
 from genomix_data.benchmarks.load import AnyTable, Benchmark, load_benchmark
 from genomix_data.benchmarks.registry import BenchmarkSet
 from genomix_data.genome import Genome
-from genomix_data.leakage.identity import either_strand
 from genomix_data.leakage.report import leakage_report
+from genomix_data.tables.identity import either_strand
 from genomix_data.tables.located import LocatedTable
 from genomix_data.tables.table import SequenceTable
 from genomix_data.tables.targets import TargetTable

@@ -105,6 +105,9 @@ def get_benchmark(name: str) -> BenchmarkSet:
         return sets[matches[0]]
     if matches:
         raise ConfigError(f"data set {name!r} could be any of {preview(matches)}. Give the whole name.")
+    inside = [key for key in sets if folded in key.lower()]
+    if inside:
+        raise ConfigError(f"data set {name!r} is not known. Did you mean {preview(inside)}?")
     tails = {key.split("/", 1)[-1].lower(): key for key in sets} | {key.lower(): key for key in sets}
     close = difflib.get_close_matches(folded, tails, n=1)
     hint = f"Did you mean {tails[close[0]]!r}? " if close else ""

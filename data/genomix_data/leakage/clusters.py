@@ -10,10 +10,10 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from genomix_data.leakage.identity import either_strand
 from genomix_data.leakage.intervals import overlap_links
 from genomix_data.leakage.kmers import minimizer_sketch
 from genomix_data.leakage.pairs import neighbour_pairs
+from genomix_data.tables.identity import either_strand
 from genomix_data.tables.located import LocatedTable
 from genomix_data.tables.table import SequenceTable
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from genomix_data.errors import InputFileError
 from genomix_data.leakage.clusters import WINDOW, K
-from genomix_data.leakage.identity import either_strand, one_spelling
 from genomix_data.leakage.intervals import largest_overlap
 from genomix_data.leakage.kmers import Sketch, kmer_hashes, minimizer_sketch
 from genomix_data.leakage.pairs import shared_pairs
+from genomix_data.tables.identity import either_strand, one_spelling
 from genomix_data.tables.located import LocatedTable, Locations
 from genomix_data.tables.table import SequenceTable
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genomix_data.alphabet import reverse_complement
 from genomix_data.errors import ConfigError, InputFileError
+from genomix_data.tables.identity import either_strand
 from genomix_data.tables.table import SequenceTable, read_table
 
 PathLike = str | os.PathLike[str]
@@ -101,17 +101,12 @@ def stratified_split(table: SequenceTable, fraction: float, seed: int) -> tuple[
 
 def overlap_report(train: SequenceTable, test: SequenceTable) -> int:
     """Return how many sequences of ``test`` are also in ``train``, letter for letter, on either strand."""
-    known = {_either_strand(sequence) for sequence in train.sequences}
-    return sum(_either_strand(sequence) in known for sequence in test.sequences)
+    known = {either_strand(sequence) for sequence in train.sequences}
+    return sum(either_strand(sequence) in known for sequence in test.sequences)
 
 
 def without_overlap(train: SequenceTable, test: SequenceTable) -> SequenceTable:
     """Return ``train`` without the sequences that ``test`` has, on either strand; ``test`` stays as published."""
-    held_out = {_either_strand(sequence) for sequence in test.sequences}
-    kept = [i for i, sequence in enumerate(train.sequences) if _either_strand(sequence) not in held_out]
+    held_out = {either_strand(sequence) for sequence in test.sequences}
+    kept = [i for i, sequence in enumerate(train.sequences) if either_strand(sequence) not in held_out]
     return train.select(kept)
-
-
-def _either_strand(sequence: str) -> str:
-    forward = sequence.upper()
-    return min(forward, reverse_complement(forward))
