@@ -197,7 +197,12 @@ def _finetuning(name: str, task: FinetuneResult) -> Section:
                         f"{metrics.f1:.3f}",
                         _three(metrics.auroc),
                     ]
-                    for label, metrics in (("validation", task.valid), ("test", task.test))
+                    for label, metrics in (
+                        ("validation", task.valid),
+                        ("test", task.test),
+                        ("test, without near copies of training sequences", task.test_clean),
+                    )
+                    if metrics is not None
                 ],
             )
         ],
