@@ -92,3 +92,11 @@ def test_bench(run_genomix: RunGenomix, fasta: Path) -> None:
     assert "M tokens/s" not in ran.stdout
     assert sorted(entry.name for entry in fasta.parent.iterdir()) == ["x.fa", "x.fa.fai"]
     assert run_genomix("bench", "nothing").returncode == 2
+
+
+def test_bench_vcf(run_genomix: RunGenomix) -> None:
+    ran = run_genomix("bench", "vcf", "--seconds", "0.05", "--json")
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(ran.stdout)
+    assert {row["records"] for row in result["rows"]} == {3893}
+    assert len({row["what"] for row in result["rows"]}) == 5

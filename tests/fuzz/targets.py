@@ -14,6 +14,7 @@ from genomix_data.genome import Genome
 from genomix_data.haplotypes import read_haplotypes
 from genomix_data.interval import Interval
 from genomix_data.regions import Regions
+from genomix_data.variant_table import read_variants
 from genomix_data.vcf import open_vcf
 from tests.data.tricky import carry
 from tests.fuzz.mutations import bgzip, mutate, mutate_packed
@@ -30,6 +31,10 @@ BEDS = (
     b"#comment\ntrack name=x\nchrom\tstart\tend\nchr1 5 9\nchrM\t0\t4\tname\t0\t.\t0\t4\t0\t1\t4,\t0,\r\n",
 )
 REGIONS = (b"chr1:1-5,chr2", b"1:1,000-2,000,chrX:7-,{HLA:1}:5", b"^chr1:5")
+TABLES = (
+    b"##x\n#CHROM\tPOS\tID\tREF\tALT\tGMX_LLR\nchr1\t5\t.\tA\tC,G\t-1.5\nchr2\t7\trs1\tAC\t<DEL>\t.\n",
+    b'chr,pos,ref,alt,note\r\n1,100.0,A,G,"a, ""b"""\r\n1,7,ACG,A,\r\n',
+)
 PHASED = (
     b"##fileformat=VCFv4.2\n##contig=<ID=chr1,length=120>\n"
     b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tONE\n"
@@ -93,6 +98,12 @@ def _read_with_damaged_index(path: Path) -> None:
 
 def _read_regions(path: Path) -> None:
     Regions.parse(path.read_bytes().decode("latin-1"))
+
+
+def _read_table(path: Path) -> None:
+    with open_vcf(path) as reader:
+        assert all(record.where for record in reader)
+    read_variants(path)
 
 
 def _read_phased(path: Path) -> None:
@@ -169,5 +180,6 @@ TARGETS: dict[str, Target] = {
     ),
     "bed": Target(".bed", partial(mutate, corpus=BEDS), _read_region_files),
     "regions": Target(".txt", partial(mutate, corpus=REGIONS), _read_regions),
+    "table": Target(".tsv", partial(mutate, corpus=TABLES), _read_table),
     "phased": Target(".vcf", partial(mutate, corpus=[PHASED]), _read_phased),
 }

@@ -3,24 +3,34 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Subject(StrEnum):
     """What can be measured."""
 
     data = "data"
+    vcf = "vcf"
 
 
 def command(
-    subject: Annotated[Subject, typer.Argument(help="data: how fast a token store feeds a training loop.")],
+    subject: Annotated[
+        Subject,
+        typer.Argument(help="data: how fast a token store feeds a training loop; vcf: VCF in and out."),
+    ],
     fasta: Annotated[
         Path | None,
         typer.Option(
             "-f", "--fasta", help="Genome to read; default: 64 Mb of random bases.", show_default=False
         ),
+    ] = None,
+    vcf: Annotated[
+        Path | None, typer.Option(help="VCF to read; default: the BRCA1 sample.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read at once.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.05, help="Time for each measurement.")] = 1.0,
@@ -31,17 +41,44 @@ def command(
     Example: [bold]genomix bench data --fasta hg38.fa --json > data.json[/bold]
     """
     from genomix_cli.console import say
-    from genomix_data.bench.store import measure
 
-    result = measure(fasta, workers=workers, seconds=seconds, say=say)
+    if subject is Subject.vcf:
+        from genomix_data.bench.vcf import measure_vcf
+
+        result = measure_vcf(vcf, seconds=seconds, say=say)
+    else:
+        from genomix_data.bench.store import measure
+
+        result = measure(fasta, workers=workers, seconds=seconds, say=say)
     if as_json:
         print(json.dumps(result, indent=2))
-        return
+    elif subject is Subject.vcf:
+        _print_vcf(result)
+    else:
+        _print_data(result)
 
-    from rich.console import Console
+
+def _table() -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def _print_vcf(result: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    table = _table()
+    table.add_column("what", no_wrap=True)
+    table.add_column("records/s", justify="right")
+    for row in result["rows"]:
+        table.add_row(row["what"], f"{row['records_per_second']:,}")
+    Console(highlight=False).print(table)
+
+
+def _print_data(result: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    table = _table()
     table.add_column("what", no_wrap=True)
     for title in ("window", "batch", "workers", "M tokens/s", "of numpy slicing"):
         table.add_column(title, justify="right")

@@ -100,7 +100,7 @@ def measure(
         "genome": described,
         "seconds_each": seconds,
         "load_average_at_end": [round(load, 2) for load in os.getloadavg()],
-        "machine": _machine(),
+        "machine": machine(),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "rows": [asdict(row) for row in rows],
     }
@@ -216,7 +216,8 @@ def _random_fasta(folder: Path) -> Path:
     return path
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return processor, cores and system, as JSON values."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

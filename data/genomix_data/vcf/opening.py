@@ -1,5 +1,6 @@
 """One door to VCF, VCF.gz and BCF, whole or in part."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from genomix_data.interval import Interval
 from genomix_data.regions import Regions, TargetFilter
 from genomix_data.vcf.indexed import open_regions
 from genomix_data.vcf.reader import VcfReader
+
+TABLE_SUFFIXES = (".tsv", ".tsv.gz", ".tsv.bgz", ".csv", ".csv.gz", ".parquet")
 
 RegionsLike = Regions | str | Iterable[Interval]
 
@@ -24,7 +27,8 @@ def open_vcf(
 ) -> VcfReader:
     """Return a reader of a VCF, bgzipped or gzipped VCF, or BCF; ``-`` is standard input.
 
-    What the file is comes from its first bytes, not its name.
+    What the file is comes from its first bytes, not its name; but a name that ends in ``.tsv``, ``.csv`` (``.gz``) or
+    ``.parquet`` is a table of variants (see `genomix_data.variant_table`), whose rows come as records.
 
     Args:
         path: File, named pipe, or ``-``.
@@ -60,6 +64,14 @@ def _open(path: str | os.PathLike[str], keep_bcf: bool, regions: Regions | None)
         raise InputFileError(f"VCF {str(source)!r} does not exist. Check the path.")
     if source.is_dir():
         raise InputFileError(f"{str(source)!r} is a folder; give a VCF, VCF.gz or BCF file.")
+    if source.name.lower().endswith(TABLE_SUFFIXES):
+        # Here, because tables of variants are made of what this package gives.
+        from genomix_data.variant_table import TableAsVcf
+
+        if regions is not None:
+            raise InputFileError(f"{str(source)!r} is a table, which has no index; give targets (-t, -T).")
+        table = TableAsVcf(source)
+        return VcfReader(io.BufferedReader(table), str(source), first_row=table.first_row)
     try:
         stream = source.open("rb")
     except OSError as error:

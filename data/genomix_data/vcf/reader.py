@@ -32,6 +32,12 @@ class VcfReader:
     Use as a context manager; iterate once. Line ends may be LF or CRLF, the last may be missing, empty lines are
     passed over. Make it with `open_vcf`.
 
+    Args:
+        stream: The bytes, from their beginning.
+        name: What messages call them.
+        keep_bcf: See `open_vcf`.
+        first_row: Number of the line of the first record, where that is not its place in ``stream``.
+
     Attributes:
         header: The header as text, whatever the file is.
         name: The path, or ``standard input``.
@@ -40,7 +46,9 @@ class VcfReader:
         targets: Records outside them are passed over; None: all records come.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, *, keep_bcf: bool = False) -> None:
+    def __init__(
+        self, stream: BinaryIO, name: str, *, keep_bcf: bool = False, first_row: int | None = None
+    ) -> None:
         self.name = name
         self._source = ByteSource(stream, name)
         self.compression = self._source.compression
@@ -59,6 +67,8 @@ class VcfReader:
                 self.header = self._read_text_header(head)
         except READ_FAILURES as error:
             raise truncated(name, str(error)) from error
+        if first_row is not None:
+            self._line_number = first_row - 1
 
     @property
     def contigs(self) -> dict[str, int | None]:

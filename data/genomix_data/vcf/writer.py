@@ -103,6 +103,7 @@ class VcfWriter:
         elif self._spools:
             assert isinstance(record, VcfRecord), "text records are spooled for BCF"
             self._used.add(record.columns)
+            self._used.info.update(dict.fromkeys(values, True))
         self._sink.write(record.annotated(values, self._drop_prefix))
 
     def __exit__(

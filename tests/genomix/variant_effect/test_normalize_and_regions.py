@@ -107,6 +107,21 @@ def test_regions_and_targets_of_a_vcf(
         score_vcf(plain, repeats, model, out, PLAIN, targets="chr2")
 
 
+def test_a_table_of_variants_is_scored_as_its_vcf(
+    tmp_path: Path, model: LoadedModel, repeats: Genome
+) -> None:
+    table, out = tmp_path / "in.tsv", tmp_path / "out.tsv"
+    rows = [(pos, repeats.fetch("chr1", pos - 1, pos).decode()) for pos in (100, 200)]
+    table.write_text("chrom\tpos\tref\talt\n" + "".join(f"1\t{pos}\t{ref}\tA,T\n" for pos, ref in rows))
+    assert score_vcf(table, repeats, model, out, PLAIN).scored == 4
+    scored = [line.split("\t") for line in out.read_text().splitlines() if not line.startswith("#")]
+    variants = [Variant("1", int(row[1]), row[3], row[4]) for row in scored]
+    expected = [score.llr for score in score_variants(variants, repeats, model, PLAIN)]
+    assert [float(row[5]) for row in scored] == pytest.approx(expected, abs=NATS)
+    again = tmp_path / "again.tsv"
+    assert score_vcf(out, repeats, model, again, PLAIN).scored == 4
+
+
 def read(path: Path) -> list[VcfRecord]:
     with open_vcf(path) as reader:
         return list(reader)  # type: ignore[arg-type]
