@@ -1,6 +1,8 @@
 """``genomix bench``: how fast this machine does what genomix needs."""
 
 import json
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +42,7 @@ def command(
 
     Example: [bold]genomix bench data --fasta hg38.fa --json > data.json[/bold]
     """
+    from genomix import __version__
     from genomix_cli.console import say
 
     if subject is Subject.vcf:
@@ -50,6 +53,8 @@ def command(
         from genomix_data.bench.store import measure
 
         result = measure(fasta, workers=workers, seconds=seconds, say=say)
+    result["versions"] = {"genomix": __version__, **result["versions"]}
+    result["command"] = shlex.join(["genomix", *sys.argv[1:]])
     if as_json:
         print(json.dumps(result, indent=2))
     elif subject is Subject.vcf:
