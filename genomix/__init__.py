@@ -14,8 +14,14 @@ _FACE: dict[str, str] = {
     "Variant": "genomix_data.variant",
     "HyenaDNA": "genomix.models.hyenadna.model",
     "HyenaDNAConfig": "genomix.models.hyenadna.config",
+    "StripedHyena2": "genomix.models.stripedhyena2.model",
+    "StripedHyena2Config": "genomix.models.stripedhyena2.config",
+    "convert": "genomix.checkpoint.convert",
+    "embed": "genomix.inference.embed",
+    "generate": "genomix.inference.generate",
     "load_model": "genomix.checkpoint.native",
     "save_model": "genomix.checkpoint.native",
+    "score_sequences": "genomix.inference.score_sequences",
 }
 
 __all__ = [
@@ -23,18 +29,29 @@ __all__ = [
     "HyenaDNA",
     "HyenaDNAConfig",
     "Interval",
+    "StripedHyena2",
+    "StripedHyena2Config",
     "Variant",
     "__version__",
+    "convert",
+    "embed",
+    "generate",
     "load_model",
     "save_model",
+    "score_sequences",
 ]
 
 if TYPE_CHECKING:
-    from genomix_data.genome import Genome
-
+    from genomix.checkpoint.convert import convert
     from genomix.checkpoint.native import load_model, save_model
+    from genomix.inference.embed import embed
+    from genomix.inference.generate import generate
+    from genomix.inference.score_sequences import score_sequences
     from genomix.models.hyenadna.config import HyenaDNAConfig
     from genomix.models.hyenadna.model import HyenaDNA
+    from genomix.models.stripedhyena2.config import StripedHyena2Config
+    from genomix.models.stripedhyena2.model import StripedHyena2
+    from genomix_data.genome import Genome
     from genomix_data.interval import Interval
     from genomix_data.variant import Variant
 

@@ -1,0 +1,112 @@
+"""``genomix likelihood``: how likely a model finds sequences."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from genomix_cli.model_input import DeviceOption, DtypeOption, ModelOption, PrecisionLossOption, QuietOption
+
+
+def command(
+    fasta: Annotated[str, typer.Argument(metavar="IN.fa", help="FASTA, gzip ok; - is standard input.")],
+    model: ModelOption,
+    output: Annotated[str, typer.Option("-o", "--output", help="TSV to write; - is standard output.")] = "-",
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="A row a letter instead of a row a sequence.")
+    ] = False,
+    strand: Annotated[
+        Literal["forward", "both"], typer.Option(help="Both averages with the reverse complement.")
+    ] = "forward",
+    bos: Annotated[
+        bool,
+        typer.Option("--bos", help="Put a beginning-of-sequence token in front: scores the first letter."),
+    ] = False,
+    count_n: Annotated[bool, typer.Option("--count-n", help="Let N count as a letter.")] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once; default: by memory.")
+    ] = None,
+    chunk: Annotated[int, typer.Option(min=1, help="Tokens at a time of long sequences.")] = 8192,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "stored",
+    allow_precision_loss: PrecisionLossOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the log-likelihood (nats), perplexity and bits per base of each sequence of a FASTA.
+
+    The first letter has nothing before it and does not count; nor does N. Sequences of any length take bounded memory.
+
+    Example: [bold]genomix likelihood genes.fa -m MODEL -o genes.tsv[/bold]
+    """
+    from collections.abc import Iterator
+    from functools import partial
+
+    from genomix.inference.fasta import read_fasta
+    from genomix.inference.limits import check_length
+    from genomix.inference.score_sequences import likelihoods
+    from genomix_cli.console import progress, say
+    from genomix_cli.model_input import load
+    from genomix_cli.text_output import text_output
+    from genomix_data.alphabet import reverse_complement
+    from genomix_data.errors import ConfigError
+
+    if per_token and strand == "both":
+        raise ConfigError("--per-token writes one strand; leave out --strand both.")
+    loaded, where = load(model, device, dtype, allow_precision_loss)
+
+    def strands() -> Iterator[tuple[tuple[str, str], str]]:
+        for name, letters in read_fasta(fasta):
+            check_length(
+                loaded.config, len(letters) + bos, f"{name} of {len(letters):,} bp", "Cut it into pieces."
+            )
+            yield (name, letters), letters
+            if strand == "both":
+                yield (name, letters), reverse_complement(letters)
+
+    score = partial(
+        likelihoods,
+        loaded.language_model,
+        loaded.tokenizer,
+        prepend_bos=bos,
+        count_n=count_n,
+        batch_size=batch_size,
+        device=where,
+        chunk=chunk,
+    )
+    n_sequences, n_scored, total = 0, 0, 0.0
+    with text_output(output) as out, progress("scoring", unit="bp", quiet=quiet) as bar:
+        if per_token:
+            out.write("name\tposition\tbase\tlog_prob\n")
+        else:
+            out.write(
+                "name\tlength\tn_scored\tlog_likelihood\tmean_log_likelihood\tperplexity\tbits_per_base\n"
+            )
+        scores = iter(score(strands()))
+        for found in scores:
+            name, letters = found.key
+            n, likelihood = found.n_scored, found.log_likelihood
+            if strand == "both":
+                likelihood = 0.5 * (likelihood + next(scores).log_likelihood)
+            if per_token:
+                first = len(letters) - len(found.log_probs)
+                for offset, value in enumerate(found.log_probs.tolist(), start=first):
+                    out.write(f"{name}\t{offset + 1}\t{letters[offset]}\t{value:.6g}\n")
+            else:
+                out.write(f"{name}\t{len(letters)}\t{n}\t{likelihood:.6f}\t{_rates(likelihood, n)}\n")
+            n_sequences, n_scored, total = n_sequences + 1, n_scored + n, total + likelihood
+            bar.advance(len(letters))
+    if not quiet:
+        mean, perplexity, bits = _rates(total, n_scored).split("\t")
+        say(
+            f"{n_sequences:,} sequences, {n_scored:,} scored bases: mean {mean} nats, perplexity {perplexity}, "
+            f"{bits} bits per base"
+        )
+
+
+def _rates(likelihood: float, n_scored: int) -> str:
+    """Return mean log-likelihood, perplexity and bits per base; ``nan`` where nothing was scored."""
+    import math
+
+    if n_scored == 0:
+        return "nan\tnan\tnan"
+    mean = likelihood / n_scored
+    return f"{mean:.6f}\t{math.exp(-mean):.6f}\t{-mean / math.log(2):.6f}"
