@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
 
 from genomix.operators.precision import KeepsPrecision
 from genomix.operators.state import MixerState, write_past
@@ -124,6 +125,8 @@ def _attend(
     if start is None and new == 1:
         return F.scaled_dot_product_attention(q, keys, values)
     old = everything - new
+    if start is None and q.is_cuda:  # flash attention takes this bias as it is; no mask exists
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(new, everything))
     columns = torch.arange(everything, device=q.device)
     blocks = []
     for begin in range(0, new, QUERY_BLOCK):

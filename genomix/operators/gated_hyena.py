@@ -55,10 +55,9 @@ class ExplicitFilter(nn.Module):
         """Number of taps."""
         return self.h.shape[1]
 
-    def taps(self) -> Float[Tensor, "D K"]:
-        """Return each channel's taps, the one of the current token first."""
-        taps = self.h if self.tap_order == "convolution" else self.h.flip(-1)
-        return taps.repeat_interleave(self.channels // taps.shape[0], dim=0)
+    def taps(self) -> Float[Tensor, "G K"]:
+        """Return each group's taps, the one of the current token first."""
+        return self.h if self.tap_order == "convolution" else self.h.flip(-1)
 
     def init_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MixerState:
         """Return the inputs before the first token: zeros."""
@@ -69,15 +68,10 @@ class ExplicitFilter(nn.Module):
     def forward(
         self, m: Float[Tensor, "B D L"], state: MixerState
     ) -> tuple[Float[Tensor, "B D L"], MixerState]:
-        """Return ``h * m + D m`` and the state after it; the sum is taken in fp32, the skip with it."""
-        joined, tail = append_tail(state["inner"], m)
-        taps = self.taps()
+        """Return ``h * m + D m`` and the state after it."""
+        y, tail = _filtered(m, self.taps(), state["inner"])
         if self.D is not None:
-            first = (
-                taps[:, :1].float() + self.D[:, None].float()
-            )  # the skip is one more gain of the current token
-            taps = torch.cat([first, taps[:, 1:].float()], dim=-1)
-        y = causal_fir(joined, taps)[..., tail.shape[-1] :]
+            y = torch.addcmul(y, self.D.to(y.dtype)[:, None], m)
         return y, {"inner": tail}
 
 
@@ -177,8 +171,7 @@ class GatedHyena(nn.Module):
         p = self.projections(x).transpose(1, 2)
         if keep is not None:
             p = p * keep[:, None]
-        joined, tail = append_tail(state["featurizer"], p)
-        z = causal_fir(joined, self.featurizer.taps())[..., tail.shape[-1] :]
+        z, tail = _filtered(p, self.featurizer.taps(), state["featurizer"])
         q, k, v = self._streams(z)
         y, inner = self.filter(k * v, state)
         out: Tensor = self.out_proj((q * y).transpose(1, 2))
@@ -190,3 +183,21 @@ class GatedHyena(nn.Module):
         else:
             q, k, v = torch.unflatten(z, 1, (3, self.d_model)).unbind(1)
         return q, k, v
+
+
+FEW_TOKENS = 4
+"""Up to so many new tokens are summed directly; a kernel for whole sequences would compute outputs that are known."""
+
+
+def _filtered(
+    new: Float[Tensor, "B D L"], taps: Float[Tensor, "G K"], tail: Float[Tensor, "B D T"]
+) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D T"]]:
+    """Return the filtered new inputs and the tail for the time after."""
+    joined, after = append_tail(tail, new)
+    if new.shape[-1] > FEW_TOKENS:
+        return causal_fir(joined, taps)[..., tail.shape[-1] :], after
+    precise = torch.promote_types(new.dtype, torch.float32)
+    windows = joined.unfold(-1, taps.shape[1], 1)  # (B, D, L, K), oldest input first
+    grouped = torch.unflatten(windows, 1, (taps.shape[0], -1))
+    y = (grouped.to(precise) * taps.flip(-1)[:, None, None].to(precise)).sum(-1)
+    return y.flatten(1, 2).to(new.dtype), after

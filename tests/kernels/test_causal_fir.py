@@ -22,6 +22,14 @@ def make_inputs(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[st
     }
 
 
+def skip_unless_served(backend: str, inputs: dict[str, Tensor]) -> None:
+    """Skip, with the backend's own reason, what it says that it cannot serve."""
+    chosen = next(each for each in implementations("causal_fir") if each.name == backend)
+    reason = chosen.supports(inputs["u"], inputs["taps"], inputs.get("bias"))
+    if reason is not None:
+        pytest.skip(f"{backend}: {reason}")
+
+
 def direct_sum(u: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
     y = bias[:, None].expand_as(u).clone()
     for t in range(u.shape[-1]):
@@ -34,7 +42,19 @@ def direct_sum(u: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES[:5], ids=str)
 def test_it_is_the_sum_of_the_equation(backend: str, shape: tuple[int, int, int, int]) -> None:
     inputs = make_inputs(shape, torch.float64)
+    skip_unless_served(backend, inputs)
     assert_close_to_reference(causal_fir(**inputs, backend=backend), direct_sum(**inputs))
+
+
+@pytest.mark.parametrize("n_taps", [17, 64, 65, 127, 128, 129, 200])
+@pytest.mark.parametrize("seqlen", [1, 63, 64, 65, 127, 300])
+def test_blocks_give_the_same_sum(seqlen: int, n_taps: int) -> None:
+    inputs = make_inputs((2, 6, seqlen, n_taps), torch.float64)
+    for n_groups in (1, 2, 3, 6):
+        inputs["taps"] = make_inputs((1, n_groups, 1, n_taps), torch.float64)["taps"]
+        expected = causal_fir(**inputs, backend="reference")
+        assert_close_to_reference(causal_fir(**inputs, backend="torch_blocked"), expected)
+        assert_close_to_reference(causal_fir(**inputs, backend="torch_conv"), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -44,6 +64,8 @@ def test_output_and_gradients_against_the_reference(
     backend: str, dtype: torch.dtype, shape: tuple[int, int, int, int], device: str
 ) -> None:
     inputs = {name: tensor.to(device) for name, tensor in make_inputs(shape, dtype).items()}
+    if backend == "torch_blocked":
+        skip_unless_served(backend, inputs)
     if backend == "torch_conv" and dtype is torch.float16 and device == "cpu":
         with pytest.raises(ValueError, match="does not sum fp16 in fp32"):
             causal_fir(**inputs, backend=backend)
@@ -57,13 +79,15 @@ def test_output_and_gradients_against_the_reference(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradcheck(backend: str) -> None:
-    tensors = [tensor.requires_grad_() for tensor in make_inputs((2, 3, 7, 4), torch.float64).values()]
+    n_taps = 18 if backend == "torch_blocked" else 4
+    inputs = make_inputs((2, 3, 7, n_taps), torch.float64)
+    tensors = [tensor.requires_grad_() for tensor in inputs.values()]
     assert torch.autograd.gradcheck(lambda u, taps, bias: causal_fir(u, taps, bias, backend=backend), tensors)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bias_is_optional_and_strides_are_free(backend: str) -> None:
-    inputs = make_inputs((2, 3, 40, 3), torch.float64)
+    inputs = make_inputs((2, 3, 40, 20), torch.float64)
     strided = inputs["u"].transpose(1, 2).contiguous().transpose(1, 2)
     expected = causal_fir(inputs["u"], inputs["taps"], inputs["bias"]) - inputs["bias"][:, None]
     assert_close_to_reference(causal_fir(strided, inputs["taps"], backend=backend), expected)
@@ -71,7 +95,7 @@ def test_bias_is_optional_and_strides_are_free(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_later_input_changes_nothing_earlier(backend: str) -> None:
-    inputs = make_inputs((1, 4, 50, 7), torch.float32)
+    inputs = make_inputs((1, 4, 50, 19), torch.float32)
     before = causal_fir(**inputs, backend=backend)
     inputs["u"][..., 30:] = 1e6
     assert torch.equal(causal_fir(**inputs, backend=backend)[..., :30], before[..., :30])

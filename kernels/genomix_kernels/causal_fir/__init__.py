@@ -10,7 +10,7 @@ from genomix_kernels.dispatch import Backend, dispatch, register
 
 def causal_fir(
     u: Float[Tensor, "B D L"],
-    taps: Float[Tensor, "D K"],
+    taps: Float[Tensor, "G K"],
     bias: Float[Tensor, " D"] | None = None,
     *,
     backend: Backend = "auto",
@@ -19,8 +19,9 @@ def causal_fir(
 
     Args:
         u: Input signal, ``(batch, channel, seqlen)``; any strides.
-        taps: Filter, ``(channel, filter_len)``: ``taps[:, i]`` weighs the input ``i`` steps back. A ``Conv1d`` weight
-            is this reversed, ``weight[:, 0].flip(-1)``. ``filter_len`` may be longer than ``seqlen``.
+        taps: Filters, ``(group, filter_len)``: ``taps[:, i]`` weighs the input ``i`` steps back. A ``Conv1d`` weight
+            is this reversed, ``weight[:, 0].flip(-1)``. ``filter_len`` may be longer than ``seqlen``. Each filter
+            serves ``D / G`` neighbouring channels; as many filters as channels is the plain case.
         bias: Added to every position.
         backend: ``"auto"``, or the name of a backend.
 
@@ -30,12 +31,14 @@ def causal_fir(
     Raises:
         ValueError: if shapes do not fit together.
     """
-    if u.ndim != 3 or taps.ndim != 2 or u.shape[1] != taps.shape[0] or taps.shape[1] < 1:
+    fits = u.ndim == 3 and taps.ndim == 2 and taps.shape[0] >= 1 and taps.shape[1] >= 1
+    if not fits or u.shape[1] % taps.shape[0]:
         raise ValueError(
-            f"causal_fir takes u (B, D, L) and taps (D, K >= 1); it got {tuple(u.shape)} and {tuple(taps.shape)}."
+            "causal_fir takes u (B, D, L) and taps (G, K >= 1), G a divisor of D; "
+            f"it got {tuple(u.shape)} and {tuple(taps.shape)}."
         )
-    if bias is not None and bias.shape != taps.shape[:1]:
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({taps.shape[0]},).")
+    if bias is not None and bias.shape != u.shape[1:2]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({u.shape[1]},).")
     y: Tensor = dispatch("causal_fir", backend, u, taps, bias)
     return y
 
@@ -58,5 +61,20 @@ def _why_not_torch_conv(u: Tensor, taps: Tensor, bias: Tensor | None) -> str | N
     return why_not(u, taps, bias)
 
 
+def _load_torch_blocked() -> Callable[..., Tensor]:
+    from genomix_kernels.causal_fir.torch_blocked import causal_fir_torch_blocked
+
+    return causal_fir_torch_blocked
+
+
+def _why_not_torch_blocked(u: Tensor, taps: Tensor, bias: Tensor | None) -> str | None:
+    from genomix_kernels.causal_fir.torch_blocked import why_not
+
+    return why_not(u, taps, bias)
+
+
+register(
+    "causal_fir", "torch_blocked", priority=20, load=_load_torch_blocked, supports=_why_not_torch_blocked
+)
 register("causal_fir", "torch_conv", priority=10, load=_load_torch_conv, supports=_why_not_torch_conv)
 register("causal_fir", "reference", priority=0, load=_load_reference)

@@ -7,10 +7,11 @@ from torch.nn import functional as F
 
 
 def causal_fir_torch_conv(
-    u: Float[Tensor, "B D L"], taps: Float[Tensor, "D K"], bias: Float[Tensor, " D"] | None = None
+    u: Float[Tensor, "B D L"], taps: Float[Tensor, "G K"], bias: Float[Tensor, " D"] | None = None
 ) -> Float[Tensor, "B D L"]:
     """As `causal_fir`; taps and bias are rounded to the dtype of ``u``."""
-    weight = taps.flip(-1)[:, None].to(u.dtype)
+    each = taps.repeat_interleave(u.shape[1] // taps.shape[0], dim=0)
+    weight = each.flip(-1)[:, None].to(u.dtype)
     # padded beforehand: with the convolution's own padding the backward pass is several times slower on a CPU
     padded = F.pad(u, (taps.shape[1] - 1, 0))
     with torch.autocast(device_type=u.device.type, enabled=False):

@@ -71,5 +71,15 @@ def _load_chunked() -> Callable[..., tuple[Tensor, Tensor]]:
     return modal_conv_chunked
 
 
+def _load_step() -> Callable[..., tuple[Tensor, Tensor]]:
+    # the reference is the recurrence itself: for one token nothing can be saved
+    return _load_reference()
+
+
+def _why_not_step(u: Tensor, *_rest: object) -> str | None:
+    return None if u.shape[-1] == 1 else f"{u.shape[-1]} tokens are more than one step"
+
+
+register("modal_conv", "torch_step", priority=20, load=_load_step, supports=_why_not_step)
 register("modal_conv", "torch_chunked", priority=10, load=_load_chunked)
 register("modal_conv", "reference", priority=0, load=_load_reference)
