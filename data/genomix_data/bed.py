@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 from genomix_data.errors import GenomixError, InputFileError, ReferenceMismatchError
 from genomix_data.genome import Genome
-from genomix_data.interval import Interval, Strand
+from genomix_data.interval import Interval, Strand, is_position
 from genomix_data.text_input import open_text
 
 Split = Literal["train", "valid", "test"]
@@ -83,7 +83,7 @@ def _record(source: Path, number: int, fields: list[str]) -> BedRecord:
             f"{where}: a BED line has at least three columns, chrom, start and end, split by tabs; got {len(fields)}."
         )
     chrom, start, end = fields[:3]
-    if not (start.isdecimal() and end.isdecimal()):
+    if not (is_position(start) and is_position(end)):
         raise InputFileError(
             f"{where}: start {start!r} and end {end!r} must be whole numbers, 0-based and half-open."
         )

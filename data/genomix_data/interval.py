@@ -8,7 +8,16 @@ from genomix_data.errors import GenomixError
 
 Strand = Literal["+", "-", "."]
 
-_REGION = re.compile(r"(?P<chrom>.+):(?P<first>[\d,]+)-(?P<last>[\d,]+)(?:\((?P<strand>[+\-.])\))?")
+_REGION = re.compile(r"(?P<chrom>.+):(?P<first>[\d,]{1,24})-(?P<last>[\d,]{1,24})(?:\((?P<strand>[+\-.])\))?")
+
+
+def is_position(text: str) -> bool:
+    """Tell whether ``text`` is a whole number of at most 18 digits; longer ones are damage, and Python refuses some.
+
+    >>> is_position("1000"), is_position("-1"), is_position("1_000"), is_position("9" * 19)
+    (True, False, False, False)
+    """
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Self
 from genomix_data.bed import read_bed
 from genomix_data.contigs import ContigNames
 from genomix_data.errors import GenomixError, InputFileError, ReferenceMismatchError, preview
-from genomix_data.interval import Interval
+from genomix_data.interval import Interval, is_position
 from genomix_data.text_input import open_text
 
 CONTIG_END = 1 << 62
@@ -207,7 +207,7 @@ def _interval(region: str, text: str) -> Interval:
 
 def _number(digits: str) -> int:
     number = digits.replace(",", "")
-    if not number or len(number) > 18:
+    if not is_position(number):
         raise GenomixError(f"position {digits!r} in a region is not a whole number of at most 18 digits.")
     return int(number)
 
@@ -223,7 +223,7 @@ def _read_positions(source: Path) -> Iterable[Interval]:
             columns = fields[1:3]
             if not columns:
                 yield Interval(fields[0], 0, CONTIG_END)
-            elif not all(column.isascii() and column.isdecimal() for column in columns):
+            elif not all(map(is_position, columns)):
                 raise InputFileError(
                     f"{where}: expected contig, position and last position, 1-based; got {preview(fields)}. "
                     "A 0-based BED file must have a name that ends in .bed or .bed.gz."

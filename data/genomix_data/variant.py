@@ -12,7 +12,7 @@ from genomix_data.interval import Interval
 
 VariantKind = Literal["snv", "mnv", "insertion", "deletion", "delins"]
 
-_SPELLING = re.compile(r"(?P<chrom>.+):(?P<pos>[\d,]+):(?P<ref>[^:>]+)[:>](?P<alt>[^:>]+)")
+_SPELLING = re.compile(r"(?P<chrom>.+):(?P<pos>[\d,]{1,24}):(?P<ref>[^:>]+)[:>](?P<alt>[^:>]+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from genomix_data.atomic import atomic_file
 from genomix_data.errors import GenomixError, InputFileError, preview
+from genomix_data.interval import is_position
 from genomix_data.tables.parquet import is_parquet, parquet_columns, read_parquet
 from genomix_data.text_input import open_text
 from genomix_data.variant import Variant
@@ -42,7 +43,7 @@ def read_variants(path: str | os.PathLike[str]) -> list[Variant]:
     """
     variants: list[Variant] = []
     for place, (chrom, pos, identifier, ref, alts) in _rows(Path(path)):
-        if not pos.isdecimal():
+        if not is_position(pos):
             raise InputFileError(f"{place}: position {pos!r} is not a whole number, 1 for the first base.")
         for alt in alts.split(","):
             try:

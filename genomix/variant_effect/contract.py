@@ -116,6 +116,8 @@ class ScoreSummary:
         no_alt: Records with ALT ``.``, which have no allele to score.
         by_status: Alleles by status.
         normalized: Scored alleles that were scored in another spelling, with ``normalize``.
+        faults: In what, and how often, the header and the first 1,000 text records break the VCF specification; they
+            come back as they came.
         windows: Windows that went through the model; shared ones count once.
         window: Window in bp.
         seconds: Wall time.
@@ -128,6 +130,7 @@ class ScoreSummary:
     no_alt: int = 0
     by_status: dict[Status, int] = field(default_factory=dict)
     normalized: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
     windows: int = 0
     window: int = 0
     seconds: float = 0.0
@@ -165,6 +168,7 @@ class ScoreSummary:
             "alleles_unscored": self.unscored,
             "by_status": {status.value: count for status, count in sorted(self.by_status.items())},
             "alleles_normalized": self.normalized,
+            "vcf_faults": self.faults,
             "windows": self.windows,
             "window_bp": self.window,
             "seconds": round(self.seconds, 3),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from genomix.checkpoint.native import LoadedModel
-from genomix.variant_effect.assembly import Assembly
+from genomix.variant_effect.assembly import CHECKED_FIRST, Assembly
 from genomix.variant_effect.contract import ScoreOptions, ScoreSummary, Status, VariantScore
 from genomix.variant_effect.output import OutputOptions, ScoreWriter
 from genomix.variant_effect.provenance import info_lines, run_lines
@@ -15,6 +15,7 @@ from genomix_data.errors import ConfigError
 from genomix_data.genome import Genome
 from genomix_data.vcf import VcfRecord, open_vcf
 from genomix_data.vcf.bcf import BcfRecord
+from genomix_data.vcf.conformance import ConformanceChecker
 from genomix_data.vcf.opening import RegionsLike
 from genomix_data.vcf.sink import is_stdout
 
@@ -84,11 +85,14 @@ def score_vcf(
             info_lines(how, what.per_strand),
         )
         with writer as sink:
-            for record, scores in scorer.score(reader, _site_of_record, progress):
+            checker = ConformanceChecker(reader.header, reader.name)
+            records = checker.watch(reader, CHECKED_FIRST)
+            for record, scores in scorer.score(records, _site_of_record, progress):
                 if _count(summary, scores, how):
                     sink.write(record, scores)
         summary.windows = scorer.n_windows
         summary.normalized = scorer.n_normalized
+        summary.faults = dict(checker.found.faults)
     summary.seconds = time.monotonic() - started
     return summary
 

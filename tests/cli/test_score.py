@@ -229,3 +229,19 @@ def test_regions_targets_and_normalize(inputs: Path, tmp_path: Path) -> None:
     ):
         assert CliRunner().invoke(app, [*base, *more]).exit_code == 0
         assert json.loads(report.read_text())["summary"]["records"] == n_records
+
+
+def test_a_vcf_that_breaks_its_specification_is_scored_and_told_of(inputs: Path, tmp_path: Path) -> None:
+    source, report = tmp_path / "in.vcf", tmp_path / "report.json"
+    source.write_text((inputs / "in.vcf").read_text().replace("AF=0.5", "AF=-1;AF=x y").rstrip("\n"))
+    base = ["score", str(source), *arguments(inputs)[1:], "-o", str(tmp_path / "out.vcf")]
+    ran = CliRunner().invoke(app, [*base, "--report", str(report)])
+    assert ran.exit_code == 0
+    assert "the VCF breaks its specification (carried as it came): INFO has a white-space (12)" in " ".join(
+        ran.stderr.split()
+    )
+    faults = json.loads(report.read_text())["summary"]["vcf_faults"]
+    assert faults["INFO AF comes twice"] == 12
+    assert faults["the last line has no line end: the file may be cut"] == 1
+    ran = CliRunner().invoke(app, [*base[:1], *arguments(inputs), *base[-2:]])
+    assert "breaks its specification" not in ran.stderr

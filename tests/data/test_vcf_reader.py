@@ -134,6 +134,7 @@ def test_damaged_block_is_refused(tmp_path: Path, write_vcf: WriteVcf) -> None:
         (f"{HEAD}\nchr1\t10\t.\tA\n", "in.vcf:4: 4 columns"),
         (f"{HEAD}\nchr1 10 . A C . . .\n", "tabs, not spaces"),
         (f"{HEAD}\nchr1\tten\t.\tA\tC\t.\t.\t.\n", "POS is 'ten'"),
+        (f"{HEAD}\nchr1\t1_0\t.\tA\tC\t.\t.\t.\n", "POS is '1_0'"),
         (
             f"{HEAD}\tFORMAT\tS1\tS2\nchr1\t1\t.\tA\tC\t.\t.\t.\tGT\t0|1\n",
             "has 1 sample columns, the #CHROM line has 2",

@@ -4,7 +4,9 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 
-_NUMBERS = (b"0", b"-1", b"2147483647", b"2147483648", b"9223372036854775808", b"9" * 40, b"1e309", b"NaN")
+_NUMBERS = (
+    b"0", b"-1", b"2147483647", b"2147483648", b"9223372036854775808", b"9" * 40, b"9" * 5000, b"1_0", b"1e309", b"NaN",
+)  # fmt: skip
 _TOKENS = (
     b"\x00", b"\r\n", b"\r", b"\t", b"\n\n", b" ", b";", b",", b"=", b"|", b"/", b":", b"<", b">", b"<DEL>", b"*", b".",
     b"#", b"##", b">", b"\xff\xfe", b"\xef\xbb\xbf", "é".encode(), b"GT", b"END=5", b"END=-7", b"IDX=99999", b"ID=",

@@ -16,6 +16,7 @@ from genomix_data.interval import Interval
 from genomix_data.regions import Regions
 from genomix_data.variant_table import read_variants
 from genomix_data.vcf import open_vcf
+from genomix_data.vcf.conformance import check_vcf
 from tests.data.tricky import carry
 from tests.fuzz.mutations import bgzip, mutate, mutate_packed
 
@@ -78,6 +79,7 @@ def _read_variants(path: Path) -> None:
         out = path.with_name(name)
         out.unlink(missing_ok=True)
         carry(path, out)
+    check_vcf(path)
 
 
 def _read_binary_variants(path: Path) -> None:

@@ -151,6 +151,13 @@ def command(
         raise typer.Exit(EXIT_UNSCORED)
 
 
+def _told(faults: dict[str, int], limit: int = 3) -> str:
+    shown = [f"{fault} ({count:,})" for fault, count in list(faults.items())[:limit]]
+    return "; ".join(shown) + (
+        f"; and {len(faults) - limit} more, see --report" if len(faults) > limit else ""
+    )
+
+
 def _regions(text: str | None, path: str | None, *options: str) -> "Regions | None":
     from genomix_data.errors import ConfigError
     from genomix_data.regions import Regions
@@ -199,6 +206,8 @@ def _say_summary(summary: "ScoreSummary") -> None:
         say(f"not scored: {', '.join(unscored)}", style="yellow")
     if summary.normalized:
         say(f"scored in another spelling (--normalize): {summary.normalized:,} alleles")
+    if summary.faults:
+        say(f"the VCF breaks its specification (carried as it came): {_told(summary.faults)}", style="yellow")
     if summary.dropped:
         say(f"dropped for a REF mismatch: {summary.dropped:,} records", style="yellow")
     if summary.output:

@@ -26,7 +26,7 @@ _DAMAGE = (struct.error, KeyError, IndexError)
 _PIECE = 1 << 24
 _SITE = struct.Struct("<iiifI")
 _DICTIONARY_LINE = re.compile(r"##(FILTER|INFO|FORMAT|contig)=<.*?\bID=([^,>]+)")
-_IDX = re.compile(r",IDX=(\d+)(?=[,>])")
+_IDX = re.compile(r",IDX=(\d{1,9})(?=[,>])")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ FIXED_COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 
 _DECLARATION = re.compile(r"##(?P<kind>INFO|FORMAT|FILTER|contig)=<(?P<body>.*)>?\s*$")
 _ID = re.compile(r"(?:^|,)ID=(?P<id>[^,>]+)")
-_LENGTH = re.compile(r"(?:^|,)length=(?P<length>\d+)")
+_LENGTH = re.compile(r"(?:^|,)length=(?P<length>\d{1,18})(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)

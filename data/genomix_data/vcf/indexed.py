@@ -13,6 +13,7 @@ from typing import BinaryIO
 from genomix_data.bgzf import iter_blocks
 from genomix_data.contigs import ContigNames
 from genomix_data.errors import InputFileError
+from genomix_data.interval import is_position
 from genomix_data.regions import Regions
 from genomix_data.vcf.bcf import BcfRecord, bcf_header_bytes, read_bcf_records
 from genomix_data.vcf.bin_index import BinIndex, Chunk, find_index, read_bin_index
@@ -141,11 +142,11 @@ def record_length(record: VcfRecord | BcfRecord) -> int:
         return length
     values = record.info
     end = values.get("END")
-    if end and end.isascii() and end.isdecimal():
+    if end and is_position(end):
         length = max(length, int(end) - record.pos + 1)
     for alt, size in zip(record.alts, (values.get("SVLEN") or "").split(","), strict=False):
         bare = size.removeprefix("-")
-        if alt.startswith(_LENGTHENED) and bare.isascii() and bare.isdecimal():
+        if alt.startswith(_LENGTHENED) and is_position(bare):
             length = max(length, int(bare) + 1)
     return length
 

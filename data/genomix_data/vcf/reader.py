@@ -43,6 +43,7 @@ class VcfReader:
         name: The path, or ``standard input``.
         compression: ``none``, ``gzip`` or ``bgzf``.
         dictionary: Of a BCF whose records stay binary, what `VcfWriter` needs to write them; else None.
+        lacks_line_end: Whether the text ended without a line end, once that is known; a cut file does.
         targets: Records outside them are passed over; None: all records come.
     """
 
@@ -57,6 +58,7 @@ class VcfReader:
         self._bcf: pysam.VariantFile | None = None
         self.dictionary: BcfDictionary | None = None
         self.targets: TargetFilter | None = None
+        self.lacks_line_end = False
         try:
             head = self._source.plain.peek(8)[:8]
             if head[:3] == BCF_MAGIC[:3] and keep_bcf:
@@ -100,6 +102,7 @@ class VcfReader:
             lines.append(raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape"))
             if lines[-1].startswith("#CHROM"):
                 break
+        self.lacks_line_end = not raw.endswith(b"\n")
         return VcfHeader.from_lines(lines, self.name)
 
     def _open_bcf_as_text(self) -> VcfHeader:
@@ -171,11 +174,13 @@ class VcfReader:
 
     def _text_records(self) -> Iterator[VcfRecord]:
         n_samples = len(self.header.samples)
+        raw = b"\n"
         for raw in self._source.plain:
             self._line_number += 1
             line = raw.rstrip(b"\r\n")
             if line:
                 yield VcfRecord.from_line(line, f"{self.name}:{self._line_number}", n_samples)
+        self.lacks_line_end = self.lacks_line_end or not raw.endswith(b"\n")
 
     def close(self) -> None:
         """Close the input."""
