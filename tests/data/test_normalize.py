@@ -165,3 +165,12 @@ def test_variants_of_a_genome(tmp_path: Path) -> None:
         normalize_variant(Variant("1", 8, "T", "A"), genome)
     with pytest.raises(ReferenceMismatchError, match="REF is not what"):
         normalize_variant(Variant("1", 14, "GN", "G"), genome)
+
+
+@given(sites())
+def test_the_change_of_a_variant_is_all_that_it_changes(site: tuple[bytes, Row]) -> None:
+    contig, (pos, ref, (alt, *_)) = site
+    start, end, letters = Variant("c", pos, ref, alt).change
+    assert contig[:start] + letters.encode() + contig[end:] == applied(contig, pos, ref, alt)
+    removed = contig[start:end].decode()
+    assert not (removed and letters) or (removed[0] != letters[0] and removed[-1] != letters[-1])

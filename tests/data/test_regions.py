@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pysam
@@ -10,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genomix_data.contigs import ContigNames
 from genomix_data.errors import GenomixError, InputFileError, ReferenceMismatchError
-from genomix_data.regions import CONTIG_END, Regions
+from genomix_data.interval import Interval
+from genomix_data.regions import CONTIG_END, Regions, TargetFilter
 from genomix_data.vcf import open_vcf
 
 HEAD = (
@@ -215,3 +219,32 @@ def test_damage_inside_a_region_is_not_passed_over(files: dict[str, Path], tmp_p
     os.utime(f"{path}.csi")
     with pytest.raises(InputFileError, match="damaged"):
         ids(path, regions="chr1,chr2")
+
+
+SPANS = st.lists(
+    st.tuples(st.sampled_from(["chr1", "chr2"]), st.integers(0, 50), st.integers(1, 20)), min_size=1
+)
+
+
+@given(SPANS)
+def test_merged_regions_and_targets_hold_the_same_bases_as_the_intervals(
+    spans: list[tuple[str, int, int]],
+) -> None:
+    intervals = [Interval(chrom, start, start + length) for chrom, start, length in spans]
+    bases = {(i.chrom, base) for i in intervals for base in range(i.start, i.end)}
+    regions = Regions.of(intervals)
+    merged = regions.merged(ContigNames(["chr1", "chr2"]))
+    assert {(c, base) for c, parts in merged.items() for a, b in parts for base in range(a, b)} == bases
+    for parts in merged.values():
+        assert all(before[1] < after[0] for before, after in pairwise(parts))
+    targets = TargetFilter(regions, ["chr1", "chr2"])
+    others = TargetFilter(replace(regions, is_excluded=True), [])
+    for chrom in ("chr1", "chr2"):
+        for base in range(75):
+            assert targets.accepts(chrom, base + 1) == ((chrom, base) in bases)
+            assert others.accepts(chrom, base + 1) != targets.accepts(chrom, base + 1)
+
+
+@given(st.builds(Interval, st.sampled_from(["chr1", "HLA-A*01"]), st.integers(0, 10**9), st.just(2 * 10**9)))
+def test_a_region_reads_back_what_an_interval_prints(interval: Interval) -> None:
+    assert Regions.parse(str(interval)).intervals == (interval,)
