@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genomix.checkpoint.foreign import HYENADNA_LAYOUTS, Foreign, Layout
+from genomix.checkpoint.foreign import HYENADNA_LAYOUTS, Foreign, Layout, scales_of
 from genomix.models.families import AnyConfig, config_of
 from genomix.models.hyenadna import infer as hyenadna_infer
 from genomix.models.hyenadna.config import HyenaDNAConfig
@@ -258,15 +258,15 @@ def _add_scales(
     native: dict[str, Tensor], foreign: Foreign, config: StripedHyena2Config, notes: list[str]
 ) -> None:
     if config.weights_precision != "fp8":
-        if foreign.scales:
-            notes.append("left out: scales of 8-bit projections, which this model does not need")
+        if foreign.extra_states:
+            notes.append("left out: extra states of the projections, which this model does not need")
         return
     unknown = torch.tensor(float("nan"), dtype=torch.float32)
     missing = 0
     for index, letter in enumerate(config.pattern):
         if letter == "A":
             continue
-        pair = foreign.scales.get(f"blocks.{index}.projections")
+        pair = scales_of(foreign.extra_states.get(f"blocks.{index}.projections"))
         missing += pair is None
         for ending, scale in zip(_SCALES, pair or (unknown, unknown), strict=True):
             native[f"blocks.{index}.mixer.projections{ending}"] = scale.clone()

@@ -48,7 +48,9 @@ HYENADNA_LAYOUTS: dict[Layout, hyenadna.Layout] = {
 LAYOUTS: tuple[Layout, ...] = ("native", *HYENADNA_LAYOUTS, "vortex", "savanna")
 
 _NESTS = ("state_dict", "module", "model_state_dict", "model")
-_NOT_WEIGHTS = re.compile(r"(_extra_state$|_torchmetrics\.)")
+_NOT_WEIGHTS = re.compile(
+    r"_extra_state$|_torchmetrics\.|\.mixer\.mixer\.filter\.t$|\.(post_attention|outer_mlp)_layernorm\."
+)
 _WEIGHT_NAMES = ("*.ckpt", "pytorch_model.bin", "*.pt", "*.pth", "*.part0", "*.safetensors")
 
 
@@ -62,7 +64,8 @@ class Foreign:
         layout: Of its keys.
         tensors: Under their own names; on disk until they are used, where the format allows.
         settings: The JSON that describes the model: our ``config.json``, or that of another program, or None.
-        scales: Scales of the input and the weight of 8-bit projections, by the name of the layer.
+        extra_states: What Transformer Engine left beside 8-bit projections, by the name of the layer; `scales_of` reads
+            the scales in it, and nothing of it has been opened.
         dropped: What the file holds besides, that is not weights.
         sha256: Of the file or files.
     """
@@ -72,7 +75,7 @@ class Foreign:
     layout: Layout
     tensors: Mapping[str, Tensor]
     settings: Mapping[str, Any] | None
-    scales: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    extra_states: Mapping[str, object] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     sha256: str = ""
 
@@ -197,16 +200,14 @@ def _examine(path: Path, content: Any, settings: Mapping[str, Any] | None, diges
         for name, value in content.items()
         if isinstance(value, Tensor) and not _NOT_WEIGHTS.search(str(name))
     }
-    scales: dict[str, tuple[Tensor, Tensor]] = {}
+    extra_states: dict[str, object] = {}
     for name, value in content.items():
         if str(name).endswith("projections._extra_state"):
-            found = scales_of(value)
-            if found is not None:
-                scales[str(name).removesuffix("._extra_state")] = found
+            extra_states[str(name).removesuffix("._extra_state")] = value
         elif str(name) not in tensors:
             dropped.append(str(name))
     model_type, layout = detect(tensors, path)
-    return Foreign(path, model_type, layout, tensors, settings, scales, tuple(dropped), digest)
+    return Foreign(path, model_type, layout, tensors, settings, extra_states, tuple(dropped), digest)
 
 
 def detect(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, Layout]:

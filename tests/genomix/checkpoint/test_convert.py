@@ -14,7 +14,7 @@ from genomix.checkpoint.describe import Choices
 from genomix.checkpoint.foreign import Layout, read_json
 from genomix.checkpoint.native import load_model
 from genomix.checkpoint.precision import PrecisionLossError
-from genomix.checkpoint.unpickle import load_foreign
+from genomix.checkpoint.unpickle import UnsafePickleError, load_foreign
 from genomix.models.registry import build_model, get_model, hyenadna_config
 from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.models.stripedhyena2.state_dict import to_vortex
@@ -260,6 +260,23 @@ def test_scales_of_8_bit_projections_are_kept(tmp_path: Path) -> None:
     back = convert(tmp_path / "m", tmp_path / "back.pt", to="vortex")
     assert any("left out: scales" in note for note in back.notes)
     assert not back.is_lossless
+
+
+def test_what_published_files_hold_besides_is_left_out_and_never_opened(tmp_path: Path) -> None:
+    state: dict[str, Any] = sh2.tensors(VORTEX.name)
+    state["blocks.0.projections._extra_state"] = io.BytesIO(b"cos\nsystem\n(S'false'\ntR.")
+    state["blocks.3.mixer.dense._extra_state"] = None
+    state["blocks.2.mixer.mixer.filter.t"] = torch.arange(10)
+    torch.save(state, tmp_path / "evo2.pt")
+    report = convert(tmp_path / "evo2.pt", tmp_path / "m")
+    assert report.is_lossless, report.changed
+    assert sorted(report.dropped) == ["blocks.2.mixer.mixer.filter.t", "blocks.3.mixer.dense._extra_state"]
+    assert any(
+        "extra states of the projections, which this model does not need" in note for note in report.notes
+    )
+    settings = {**read_json(sh2.FIXTURES / "tiny_config.json"), "use_fp8_input_projections": True}
+    with pytest.raises(UnsafePickleError, match=r"os\.system"):
+        convert(tmp_path / "evo2.pt", tmp_path / "n", choices=Choices(settings=settings))
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
