@@ -1,52 +1,60 @@
-"""Windows of genomes for a causal language model, as pure functions of a running number.
-
-A window is ``seqlen + 1`` tokens: all but the last are the input, all but the first the targets. A target that is N,
-padding or unknown is `IGNORED`.
-"""
+"""Windows of genomes for a causal language model, as pure functions of a running number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Int64
+from jaxtyping import UInt8
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from genomix_data.alphabet import reverse_complement
+from genomix_data.alphabet import COMPLEMENT
 from genomix_data.corpus import Corpus
+from genomix_data.errors import ConfigError
 from genomix_data.interval import Interval
-from genomix_data.sampler import EpochOrder, mix64
-from genomix_data.tokenizers import CharTokenizer
+from genomix_data.lm_batch import EOS, PAD, HeldOutBatch, LetterCoder, LMBatch
+from genomix_data.n_policy import NPolicy
+from genomix_data.packing import PackedStream
+from genomix_data.sampler import Blend, EpochOrder, mix64, mix64_array
+from genomix_data.tiling import Tiles
 
-IGNORED = -100
-"""Target that takes no part in the loss, as `torch.nn.functional.cross_entropy` has it."""
-
-_JITTER, _STRAND = 1, 2  # what a random number is for, so that the two do not depend on each other
-
-
-class LMBatch(NamedTuple):
-    """Inputs and what follows each of them, ``(B, L)`` both; `IGNORED` where nothing is to be predicted."""
-
-    inputs: Int64[Tensor, "B L"]
-    targets: Int64[Tensor, "B L"]
+_STRAND, _GENOME = 2, 4  # what a random number is for, so that they do not depend on each other
 
 
-class TrainingWindows(Dataset[NDArray[np.uint8]]):
-    """Training windows in a shuffled order; window ``number`` depends on ``(seed, epoch, index)`` only.
+@dataclass(frozen=True, slots=True)
+class WindowPlace:
+    """Where a training window comes from.
 
-    Each region is tiled, the windows side by side; with ``jitter`` each is moved by up to half its length, differently
-    in every epoch, so that in time every base is seen at every place of a window.
+    Args:
+        intervals: Its bases in the order of the stream; more than one only where documents are packed.
+        is_reverse: Whether the window is the reverse complement of them.
+    """
+
+    intervals: tuple[Interval, ...]
+    is_reverse: bool
+
+
+class TrainingWindows(Dataset[UInt8[np.ndarray, " width"]]):
+    """Training windows in a shuffled order; window ``number`` depends on the seed and its number only.
+
+    Numbers run on from epoch to epoch; in an epoch every window comes once. With ``weights`` the numbers are dealt out
+    to the genomes instead (`Blend`), each of which has an order and epochs of its own; ``len`` is still that of all
+    windows.
 
     Args:
         corpus: The genomes.
         seqlen: Input tokens of a window.
         seed: Of the order, the jitter and the strand.
-        jitter: Move the windows.
+        jitter: Move the windows by up to half their length, differently in every epoch.
         rc_augment: Give half of the windows as their reverse complement.
         add_eos: End each window with the end-of-sequence token.
+        n_policy: How much N a window may have.
+        weights: Expected share of the windows of each genome; by default all windows come equally often.
+        packing: Read the regions as documents one after the other, see `PackedStream`.
+        soft_mask_weight: Of soft-masked targets in the loss.
+
+    Raises:
+        ConfigError: if these do not go together, or a genome has a weight and no training bases.
     """
 
     def __init__(
@@ -58,56 +66,125 @@ class TrainingWindows(Dataset[NDArray[np.uint8]]):
         jitter: bool = True,
         rc_augment: bool = False,
         add_eos: bool = False,
+        n_policy: NPolicy = NPolicy(),  # noqa: B008  # frozen
+        weights: Sequence[float] | None = None,
+        packing: bool = False,
+        soft_mask_weight: float = 1.0,
     ) -> None:
+        if packing and (add_eos or not n_policy.keeps_all):
+            raise ConfigError(
+                "packed windows have the end-of-sequence token where a document ends, and N as it comes: leave out "
+                "data.add_eos and data.n_policy, or data.packing."
+            )
         self.corpus = corpus
-        self.regions = corpus.regions["train"]
         self.seqlen = seqlen
         self.seed = seed
-        self.jitter = jitter
         self.rc_augment = rc_augment
         self.add_eos = add_eos
-        self.n_bases = seqlen if add_eos else seqlen + 1
-        tiles = [max(1, -(-(len(region) - 1) // seqlen)) for region in self.regions]
-        self._ends = np.cumsum(tiles)
-        self.order = EpochOrder(int(self._ends[-1]), seed)
-        self._complement = complement_table(corpus.tokenizer)
+        self.soft_mask_weight = soft_mask_weight
+        self.width = seqlen + 1
+        self._coder = LetterCoder(corpus.tokenizer)
+        self._blend = Blend((1.0,) if weights is None else tuple(weights))
+        self._sources: list[Tiles | PackedStream] = []
+        for regions in _groups(corpus, weights):
+            own_seed = seed if weights is None else mix64(seed, _GENOME, len(self._sources))
+            self._sources.append(
+                PackedStream(corpus, regions, seqlen, self.width, seed=own_seed, jitter=jitter)
+                if packing
+                else Tiles(
+                    corpus,
+                    regions,
+                    seqlen,
+                    seqlen if add_eos else self.width,
+                    seed=own_seed,
+                    jitter=jitter,
+                    policy=n_policy,
+                )
+            )
+        self._orders = [EpochOrder(source.n, source.seed) for source in self._sources]
 
     def __len__(self) -> int:
-        return self.order.n
+        return sum(source.n for source in self._sources)
 
-    def locate(self, number: int) -> tuple[Interval, bool]:
-        """Return the interval of window ``number`` of an endless run, and whether it is reverse-complemented."""
-        epoch, index = self.order.locate(number)
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        region = self.regions[place]
-        tile = index - (int(self._ends[place - 1]) if place else 0)
-        start = region.start + tile * self.seqlen
-        if self.jitter:
-            start += mix64(self.seed, epoch, index, _JITTER) % self.seqlen - self.seqlen // 2
-        start = max(region.start, min(start, region.end - self.n_bases))
-        flipped = self.rc_augment and bool(mix64(self.seed, epoch, index, _STRAND) & 1)
-        return Interval(region.chrom, start, min(start + self.n_bases, region.end)), flipped
+    @property
+    def n_left_out(self) -> int:
+        """Windows that the policy for N leaves out."""
+        return sum(source.n_left_out for source in self._sources)
 
-    def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        """Return the ids of window ``number``, ``(seqlen + 1,)``, padded on the right where its region ends."""
-        interval, flipped = self.locate(number)
-        bases = self.corpus.fetch(interval)
-        if flipped:
-            bases = self._complement[bases[::-1]]
-        window = np.full(self.seqlen + 1, self.corpus.tokenizer.pad_id, dtype=np.uint8)
-        window[: len(bases)] = bases
-        if self.add_eos:
-            window[len(bases)] = self.corpus.tokenizer.eos_id
-        return window
+    def locate(self, number: int) -> WindowPlace:
+        """Return where window ``number`` of an endless run comes from."""
+        sources, own = self._blend.locate_many(np.array([number]))
+        source = int(sources[0])
+        epoch, index = self._orders[source].locate(int(own[0]))
+        flipped = self.rc_augment and bool(mix64(self._orders[source].seed, epoch, index, _STRAND) & 1)
+        return WindowPlace(self._sources[source].intervals(epoch, index), flipped)
 
-    def collate(self, windows: Sequence[NDArray[np.uint8]]) -> LMBatch:
+    def __getitem__(self, number: int) -> UInt8[np.ndarray, " width"]:
+        """Return the letters of window ``number``, ``(seqlen + 1,)``, padded on the right where its region ends.
+
+        A negative number, such as `genomix_data.sampler.FILLER`, is a window of padding.
+        """
+        row: UInt8[np.ndarray, " width"] = self.read([number])[0]
+        return row
+
+    def __getitems__(self, numbers: list[int]) -> UInt8[np.ndarray, "B width"]:
+        """Return many windows at once, as `torch.utils.data.DataLoader` asks for them."""
+        return self.read(numbers)
+
+    def read(self, numbers: Sequence[int]) -> UInt8[np.ndarray, "B width"]:
+        """Return windows of letters, with `EOS` and `PAD`, one a row."""
+        wanted = np.asarray(numbers, dtype=np.int64)
+        letters = np.full((wanted.size, self.width), PAD, dtype=np.uint8)
+        rows = np.flatnonzero(wanted >= 0)
+        sources, own = self._blend.locate_many(wanted[rows])
+        for number, (source, order) in enumerate(zip(self._sources, self._orders, strict=True)):
+            here = np.flatnonzero(sources == number)
+            if not here.size:
+                continue
+            epochs, indices = order.locate_many(own[here])
+            found, lengths = source.read(epochs, indices, self.width)
+            if self.rc_augment:
+                flipped = mix64_array(order.seed, epochs, indices, _STRAND) & np.uint64(1)
+                for row in np.flatnonzero(flipped).tolist():
+                    found[row, : lengths[row]] = _reverse_complement(found[row, : lengths[row]])
+            if self.add_eos:
+                found[np.arange(here.size), lengths] = EOS
+            if here.size == wanted.size:
+                return found
+            letters[rows[here]] = found
+        return letters
+
+    def collate(self, windows: "UInt8[np.ndarray, 'B width'] | Sequence[NDArray[np.uint8]]") -> LMBatch:
         """Return windows as one batch; N, padding and unknown letters are no targets."""
-        tokenizer = self.corpus.tokenizer
-        ids = torch.from_numpy(np.stack(windows)).long()
-        targets = ids[:, 1:].clone()
-        for token in (tokenizer.n_id, tokenizer.pad_id, tokenizer.unk_id):
-            targets[targets == token] = IGNORED
-        return LMBatch(ids[:, :-1], targets)
+        stacked = windows if isinstance(windows, np.ndarray) else np.stack(windows)
+        return self._coder.training_batch(stacked, self.soft_mask_weight)
+
+
+def _groups(corpus: Corpus, weights: Sequence[float] | None) -> list[tuple[Interval, ...]]:
+    """Return the training regions that share an order: all, or with weights those of each genome."""
+    regions = corpus.regions["train"]
+    if weights is None:
+        return [regions]
+    if len(weights) != len(corpus.stores):
+        raise ConfigError(
+            f"data.weights has {len(weights)} weights for {len(corpus.stores)} genomes; give one for each file of "
+            "data.fasta, in the same order."
+        )
+    groups = [
+        tuple(region for region in regions if corpus.genome_of(region) == number)
+        for number in range(len(weights))
+    ]
+    for number, group in enumerate(groups):
+        if not group:
+            raise ConfigError(
+                f"genome {number + 1} of data.fasta ({corpus.stores[number].path.name}) has a weight and no training "
+                "bases. Leave it out, or hold out less of it."
+            )
+    return groups
+
+
+def _reverse_complement(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.frombuffer(letters[::-1].tobytes().translate(COMPLEMENT), dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +215,7 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         self.corpus = corpus
         self.regions = corpus.regions[split]
         self.seqlen = seqlen
+        self._coder = LetterCoder(corpus.tokenizer)
         windows: list[_HeldOutWindow] = []
         for number, region in enumerate(self.regions):
             start, first_scored = region.start, region.start + 1
@@ -153,31 +231,19 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """Return the ids ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count."""
+        """Return the letters ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count."""
         window = self.windows[index]
         region = self.regions[window.region]
         end = min(window.start + self.seqlen + 1, region.end)
-        ids = self.corpus.fetch(Interval(region.chrom, window.start, end))
-        return ids, window.first_scored - window.start - 1
+        letters = self.corpus.letters(Interval(region.chrom, window.start, end))
+        return letters, window.first_scored - window.start - 1
 
-    def collate(self, windows: Sequence[tuple[NDArray[np.uint8], int]]) -> LMBatch:
+    def collate(self, windows: Sequence[tuple[NDArray[np.uint8], int]]) -> HeldOutBatch:
         """Return windows as one batch; only A, C, G and T that are this window's to score are targets."""
-        tokenizer = self.corpus.tokenizer
-        width = max(len(ids) for ids, _ in windows)
-        batch = np.full((len(windows), width), tokenizer.pad_id, dtype=np.uint8)
+        width = max(len(letters) for letters, _ in windows)
+        batch = np.full((len(windows), width), PAD, dtype=np.uint8)
         scored = np.zeros((len(windows), width - 1), dtype=np.bool_)
-        for row, (ids, skipped) in enumerate(windows):
-            batch[row, : len(ids)] = ids
-            scored[row, skipped : len(ids) - 1] = True
-        scored &= np.isin(batch[:, 1:], tokenizer.acgt_ids)
-        tokens = torch.from_numpy(batch).long()
-        targets = tokens[:, 1:].masked_fill(~torch.from_numpy(scored), IGNORED)
-        return LMBatch(tokens[:, :-1], targets)
-
-
-def complement_table(tokenizer: CharTokenizer) -> NDArray[np.uint8]:
-    """Return the id of the complementary base for each id; ids of no base stay what they are."""
-    table = np.arange(256, dtype=np.uint8)
-    letters = b"ACGTN"
-    table[tokenizer.encode(letters)] = tokenizer.encode(reverse_complement(letters)[::-1])
-    return table
+        for row, (letters, skipped) in enumerate(windows):
+            batch[row, : len(letters)] = letters
+            scored[row, skipped : len(letters) - 1] = True
+        return self._coder.held_out_batch(batch, scored)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from genomix_data.alphabet import COMPLEMENT, IUPAC_ANY_CASE
 from genomix_data.errors import SequenceTooLongError
-from genomix_data.lm_dataset import complement_table
 from genomix_data.sampler import EpochOrder, mix64
-from genomix_data.tokenizers import CharTokenizer
+from genomix_data.tokenizers.protocol import Tokenizer
 
 _STRAND = 2
 
@@ -41,7 +41,7 @@ class LabelledSequences(Dataset[tuple[NDArray[np.uint8], int]]):
         self,
         ids: Sequence[NDArray[np.uint8]],
         labels: NDArray[np.int64],
-        tokenizer: CharTokenizer,
+        tokenizer: Tokenizer,
         *,
         seed: int,
         rc_augment: bool = False,
@@ -84,7 +84,7 @@ def pad_right(
 
 def encode_sequences(
     sequences: Sequence[str],
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     l_max: int,
     *,
     too_long: Literal["error", "truncate"],
@@ -112,3 +112,10 @@ def encode_sequences(
             "--too-long truncate elsewhere."
         )
     return [tokenizer.encode(sequence[:l_max]) for sequence in sequences], len(longer)
+
+
+def complement_table(tokenizer: Tokenizer) -> NDArray[np.uint8]:
+    """Return the id of the complementary base for each id; ids of no base stay what they are."""
+    table = np.arange(256, dtype=np.uint8)
+    table[tokenizer.encode(IUPAC_ANY_CASE)] = tokenizer.encode(IUPAC_ANY_CASE.translate(COMPLEMENT))
+    return table

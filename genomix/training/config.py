@@ -14,7 +14,9 @@ from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.registry import hyenadna_config
 from genomix.training.build import build_fields, plain
 from genomix_data.errors import ConfigError
+from genomix_data.n_policy import NPolicy
 
+SoftMaskLoss = Literal["weighted", "normalized_weighted"]
 DEFAULT_MODEL = "hyenadna/tiny-1k"
 
 
@@ -112,7 +114,7 @@ class FastaDataConfig:
     last ``2 * holdout`` of every contig (first the validation part, then the test part).
 
     Args:
-        fasta: One or several FASTA files, plain or bgzipped.
+        fasta: One or several genomes: FASTA (plain or bgzipped), 2bit, GenBank, a folder, or a token store.
         seqlen: Input tokens of a window; each window predicts as many bases.
         bed: BED file whose fourth column is train, valid or test.
         train_contigs: Contigs to train on; all that are not held out by default.
@@ -124,9 +126,17 @@ class FastaDataConfig:
         jitter: Move each training window by a random number of bases, another one in every epoch.
         rc_augment: Show half of the training windows as their reverse complement.
         add_eos: End each training window with HyenaDNA's ``[SEP]``, as its published recipe does.
+        n_policy: Which training windows are offered: ``keep`` all, ``skip`` those with N, or ``max:0.1``, those of
+            which at most this part is N. N is no target in any case.
+        weights: Expected share of the training windows of each genome; None is by their size.
+        packing: Read training regions one after the other with an end-of-sequence token after each, so that a
+            window may hold the end of one and the beginning of the next, as Evo 2 was trained.
+        soft_mask_weight: Weight in the loss of bases in lower case (repeats); Evo 2 has 0.1.
+        soft_mask_loss: ``weighted`` divides the weighted sum by the number of targets; ``normalized_weighted`` by the
+            sum of their weights, so that down-weighting does not shrink the loss.
         eval_overlap: Bases of left context that neighbouring held-out windows share; they are scored once.
         valid_windows: Held-out windows, evenly spread, that each validation during training looks at; None is all.
-        num_workers: Processes that load data; 0 loads in the training process (the genome is in memory anyway).
+        num_workers: Processes that load data; 0 loads in the training process (genomes are memory-mapped anyway).
     """
 
     fasta: tuple[Path, ...]
@@ -141,6 +151,11 @@ class FastaDataConfig:
     jitter: bool = True
     rc_augment: bool = False
     add_eos: bool = False
+    n_policy: str = "keep"
+    weights: tuple[float, ...] | None = None
+    packing: bool = False
+    soft_mask_weight: float = 1.0
+    soft_mask_loss: SoftMaskLoss = "weighted"
     eval_overlap: int = 0
     valid_windows: int | None = 256
     num_workers: int = 0
@@ -155,6 +170,7 @@ class FastaDataConfig:
             0 <= self.eval_overlap < self.seqlen,
             f"data.eval_overlap is {self.eval_overlap}; it must be shorter than data.seqlen={self.seqlen}.",
         )
+        self._check_windows()
         _check(
             self.valid_windows is None or self.valid_windows >= 1,
             f"data.valid_windows is {self.valid_windows}; it must be at least 1, or null for all.",
@@ -168,6 +184,33 @@ class FastaDataConfig:
             not by_contig or bool(self.valid_contigs and self.test_contigs),
             "data.valid_contigs and data.test_contigs belong together: validation chooses the checkpoint, the test is "
             "scored once. Give both, or neither to hold out a part of every contig (data.holdout).",
+        )
+
+    def _check_windows(self) -> None:
+        try:
+            policy = NPolicy.parse(self.n_policy)
+        except ConfigError as error:
+            raise ConfigError(f"data.n_policy: {error}") from error
+        _check(
+            0 <= self.soft_mask_weight <= 1,
+            f"data.soft_mask_weight is {self.soft_mask_weight}; it must lie between 0 and 1.",
+        )
+        _check(
+            self.weights is None or len(self.weights) == len(self.fasta),
+            f"data.weights is {self.weights}, for {len(self.fasta)} files in data.fasta; give one weight for each.",
+        )
+        _check(
+            self.weights is None or all(weight > 0 for weight in self.weights),
+            f"data.weights is {self.weights}; each must be above 0. Leave out a file that is not wanted.",
+        )
+        _check(
+            not self.packing or not self.add_eos,
+            "data.packing ends each document, data.add_eos each window; choose one.",
+        )
+        _check(
+            not self.packing or policy.keeps_all,
+            "data.n_policy leaves out windows, data.packing reads all there is; choose one. Gaps as long as a window "
+            "are cut out in any case.",
         )
 
 

@@ -1,6 +1,7 @@
 """How many bits a language model needs for a held-out base, and how many a Markov model needs for the same bases."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import nn
 
 from genomix.training.markov import OTHER, Codes, MarkovModel
 from genomix_data.corpus import Corpus
-from genomix_data.lm_dataset import IGNORED, HeldOutWindows
+from genomix_data.lm_batch import IGNORED
+from genomix_data.lm_dataset import HeldOutWindows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +22,18 @@ class BitsPerBase:
         bits_per_base: Mean ``-log2 p(base)`` where p is over all rows of the model's vocabulary, as it gives them.
         bits_per_base_acgt: The same with p renormalised over A, C, G, T.
         n_bases: Number of bases scored; each counts once.
+        bits_per_base_masked: ``bits_per_base`` of the soft-masked bases (repeats) alone; None unless some are and
+            some are not.
+        bits_per_base_unmasked: Likewise of the others.
+        n_masked: Number of soft-masked bases among those scored.
     """
 
     bits_per_base: float
     bits_per_base_acgt: float
     n_bases: int
+    bits_per_base_masked: float | None = None
+    bits_per_base_unmasked: float | None = None
+    n_masked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +78,35 @@ def bits_per_base(
     was_training = model.training
     model.eval()
     acgt = torch.tensor(windows.corpus.tokenizer.acgt_ids, device=device)
-    nats = nats_acgt = 0.0
-    n_bases = 0
+    nats = nats_acgt = nats_masked = 0.0
+    n_bases = n_masked = 0
     for first in range(0, len(windows), batch_size):
         batch = windows.collate([windows[i] for i in range(first, min(first + batch_size, len(windows)))])
         targets = batch.targets.to(device)
         counted = targets != IGNORED
         logits = model(batch.inputs.to(device))[counted].float()
         chosen = logits.gather(1, targets[counted][:, None])[:, 0]
-        nats += float((logits.logsumexp(dim=1) - chosen).double().sum())
+        each = (logits.logsumexp(dim=1) - chosen).double()
+        nats += float(each.sum())
         nats_acgt += float((logits[:, acgt].logsumexp(dim=1) - chosen).double().sum())
         n_bases += int(counted.sum())
+        is_masked = batch.is_masked.to(device)[counted]
+        nats_masked += float(each[is_masked].sum())
+        n_masked += int(is_masked.sum())
     model.train(was_training)
     if n_bases == 0:
         raise ValueError("the held-out windows hold no A, C, G or T to score")
     scale = n_bases * math.log(2)
-    return BitsPerBase(bits_per_base=nats / scale, bits_per_base_acgt=nats_acgt / scale, n_bases=n_bases)
+    n_plain = n_bases - n_masked
+    is_mixed = n_masked > 0 and n_plain > 0
+    return BitsPerBase(
+        bits_per_base=nats / scale,
+        bits_per_base_acgt=nats_acgt / scale,
+        n_bases=n_bases,
+        bits_per_base_masked=nats_masked / (n_masked * math.log(2)) if is_mixed else None,
+        bits_per_base_unmasked=(nats - nats_masked) / (n_plain * math.log(2)) if is_mixed else None,
+        n_masked=n_masked,
+    )
 
 
 def markov_baseline(corpus: Corpus, order: int, *, both_strands: bool) -> MarkovBaseline:
@@ -95,7 +117,7 @@ def markov_baseline(corpus: Corpus, order: int, *, both_strands: bool) -> Markov
     model = MarkovModel(order, both_strands=both_strands).fit(_codes(corpus, "train"))
     bits: dict[str, tuple[float, ...]] = {}
     for split in ("valid", "test"):
-        sequences = _codes(corpus, split)
+        sequences = list(_codes(corpus, split))
         scored = [np.arange(len(codes)) > 0 for codes in sequences]
         bits[split] = tuple(float(value) for value in model.bits_per_base(sequences, scored))
     return MarkovBaseline(
@@ -107,7 +129,9 @@ def markov_baseline(corpus: Corpus, order: int, *, both_strands: bool) -> Markov
     )
 
 
-def _codes(corpus: Corpus, split: str) -> list[Codes]:
+def _codes(corpus: Corpus, split: str) -> Iterator[Codes]:
+    """Yield one region after the other: only one of them has to fit in memory."""
     table = np.full(256, OTHER, dtype=np.uint8)
     table[list(corpus.tokenizer.acgt_ids)] = np.arange(4, dtype=np.uint8)
-    return [table[corpus.fetch(region)] for region in corpus.regions[split]]
+    for region in corpus.regions[split]:
+        yield table[corpus.fetch(region)]

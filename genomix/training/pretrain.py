@@ -24,9 +24,11 @@ from genomix.training.pretrain_loop import PretrainLoop, load_state
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
 from genomix.training.run_folder import RunFolder, check_same_run, load_checkpoint, to_yaml
 from genomix.training.screen import Screen
-from genomix_data.corpus import Corpus, HeldOut, load_corpus
+from genomix_data.corpus import Corpus, load_corpus
 from genomix_data.errors import ConfigError, InputFileError
+from genomix_data.holdout import HeldOut
 from genomix_data.lm_dataset import HeldOutWindows, TrainingWindows
+from genomix_data.n_policy import NPolicy
 from genomix_data.tokenizers import CharTokenizer
 
 if TYPE_CHECKING:
@@ -64,19 +66,12 @@ def pretrain(
     else:
         folder.check_free(overwrite=overwrite)
     device = choose_device(config.trainer)
-    corpus = _load(config)
+    corpus = _load(config, screen)
     if state is not None and state["fingerprints"] != list(corpus.fingerprints):
         raise InputFileError(
             "the FASTA files are not those that this run began with. Restore them, or start a new run elsewhere."
         )
-    windows = TrainingWindows(
-        corpus,
-        data.seqlen,
-        seed=config.trainer.seed,
-        jitter=data.jitter,
-        rc_augment=data.rc_augment,
-        add_eos=data.add_eos,
-    )
+    windows = training_windows(corpus, config)
     valid = HeldOutWindows(corpus, "valid", data.seqlen, overlap=data.eval_overlap, limit=data.valid_windows)
     with own_random_state(config.trainer.seed):
         model = build_model(config.model.config).to(device)
@@ -116,7 +111,24 @@ def _state_to_resume(config: PretrainConfig, folder: RunFolder) -> dict[str, Any
     return state
 
 
-def _load(config: PretrainConfig) -> Corpus:
+def training_windows(corpus: Corpus, config: PretrainConfig) -> TrainingWindows:
+    """Return the training windows that the settings ask for."""
+    data = config.data
+    return TrainingWindows(
+        corpus,
+        data.seqlen,
+        seed=config.trainer.seed,
+        jitter=data.jitter,
+        rc_augment=data.rc_augment,
+        add_eos=data.add_eos,
+        n_policy=NPolicy.parse(data.n_policy),
+        weights=data.weights,
+        packing=data.packing,
+        soft_mask_weight=data.soft_mask_weight,
+    )
+
+
+def _load(config: PretrainConfig, screen: Screen) -> Corpus:
     data = config.data
     held_out = HeldOut(
         bed=data.bed,
@@ -127,7 +139,12 @@ def _load(config: PretrainConfig) -> Corpus:
     )
     # A gap in the assembly that is longer than a window teaches nothing.
     return load_corpus(
-        data.fasta, CharTokenizer(), held_out, longest_n_run=data.seqlen, contig_map=data.contig_map
+        data.fasta,
+        CharTokenizer(),
+        held_out,
+        longest_n_run=data.seqlen,
+        contig_map=data.contig_map,
+        notify=screen.say,
     )
 
 
@@ -139,6 +156,12 @@ def _introduce(
         f"pretraining {config.model.name}, {n_parameters:,} parameters, on {corpus.n_bases('train'):,} bases "
         f"({corpus.n_bases('valid'):,} for validation, {corpus.n_bases('test'):,} for the test), {device.type}"
     )
+    if loop.windows.n_left_out:
+        n_all = len(loop.windows) + loop.windows.n_left_out
+        screen.say(
+            f"  {loop.windows.n_left_out:,} of {n_all:,} training windows have more N than "
+            f"data.n_policy={config.data.n_policy} allows and are left out"
+        )
     if loop.task.step:
         screen.say(f"  continuing after step {loop.task.step:,}")
 
@@ -180,6 +203,8 @@ def _finish(
         steps=steps,
         best_step=best_step,
         n_train_bases=corpus.n_bases("train"),
+        n_windows=len(loop.windows),
+        n_windows_left_out=loop.windows.n_left_out,
         epochs=loop.epochs,
         history=tuple(
             LossPoint(

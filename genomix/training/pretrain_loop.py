@@ -76,6 +76,7 @@ class PretrainLoop:
             start_step=state.get("step", 0),
             optimizer_state=state.get("optimizer"),
         )
+        self.task.soft_mask_loss = config.data.soft_mask_loss
         self.best_bits: float = state.get("best_bits", math.inf)
         self.train_seconds: float = state.get("train_seconds", 0.0)
         # The sum stays on the device, so that only the rows of the log wait for it.

@@ -66,6 +66,8 @@ class PretrainResult:
         steps: Optimizer steps of the run.
         best_step: The step whose weights were kept: the best on validation.
         n_train_bases: Bases to train on, N included.
+        n_windows: Training windows of an epoch.
+        n_windows_left_out: Windows that ``data.n_policy`` leaves out.
         epochs: Passes over the training windows.
         history: Training log.
         validation: Validation log.
@@ -84,6 +86,8 @@ class PretrainResult:
     steps: int
     best_step: int
     n_train_bases: int
+    n_windows: int
+    n_windows_left_out: int
     epochs: float
     history: tuple[LossPoint, ...]
     validation: tuple[ValidationPoint, ...]
@@ -102,6 +106,9 @@ class PretrainResult:
                 "bits_per_base": self.held_out.bits_per_base,
                 "bits_per_base_acgt": self.held_out.bits_per_base_acgt,
                 "n_bases": self.held_out.n_bases,
+                "bits_per_base_soft_masked": self.held_out.bits_per_base_masked,
+                "bits_per_base_not_soft_masked": self.held_out.bits_per_base_unmasked,
+                "n_soft_masked": self.held_out.n_masked,
                 "rule": self.held_out_rule,
             },
             "markov": {
@@ -118,6 +125,8 @@ class PretrainResult:
             "best_step": self.best_step,
             "epochs": self.epochs,
             "n_train_bases": self.n_train_bases,
+            "n_windows": self.n_windows,
+            "n_windows_left_out": self.n_windows_left_out,
             "train_seconds": self.train_seconds,
             "seconds": self.seconds,
             "tokens_per_second": self.tokens_per_second,

@@ -4,17 +4,17 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genomix.heads.classifier import SequenceClassifier
 from genomix.models.hyenadna.model import HyenaDNA
-from genomix.training.config import OptimizerConfig, ScheduleConfig
+from genomix.training.config import OptimizerConfig, ScheduleConfig, SoftMaskLoss
 from genomix.training.optim import parameter_groups
 from genomix.training.schedule import cosine_with_warmup
-from genomix_data.lm_dataset import IGNORED, LMBatch
+from genomix_data.lm_batch import IGNORED, LMBatch
 from genomix_data.sampler import mix64
 from genomix_data.table_dataset import LabelledBatch
 
@@ -111,18 +111,51 @@ class TrainingTask(LightningModule):
 
 
 class LanguageModelTask(TrainingTask):
-    """Next-token cross-entropy over all rows of the vocabulary; N and padding are no targets."""
+    """Next-token cross-entropy over all rows of the vocabulary; N and padding are no targets.
+
+    Attributes:
+        soft_mask_loss: What the weighted sum is divided by where a batch has weights, see `weighted_cross_entropy`.
+    """
 
     model: HyenaDNA
+    soft_mask_loss: SoftMaskLoss = "weighted"
 
     def loss_of(self, batch: LMBatch) -> Float[Tensor, ""]:
         """Return the mean loss per target of a batch, in nats."""
         logits = self.model(batch.inputs).float()
+        if batch.weights is not None:
+            return weighted_cross_entropy(logits, batch.targets, batch.weights, self.soft_mask_loss)
         total = F.cross_entropy(
             logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         # A batch of nothing but N has no loss, rather than 0 / 0.
         return total / (batch.targets != IGNORED).sum().clamp(min=1)
+
+
+def weighted_cross_entropy(
+    logits: Float[Tensor, "B L V"],
+    targets: Int64[Tensor, "B L"],
+    weights: Float[Tensor, "B L"],
+    form: SoftMaskLoss,
+) -> Float[Tensor, ""]:
+    """Return ``sum(w_i CE_i) / N`` over the N targets that count, or with ``normalized_weighted`` over ``sum(w_i)``.
+
+    Args:
+        logits: fp32.
+        targets: Ids; `IGNORED` where there is none.
+        weights: Of each target.
+        form: The normalised form rescales the weights to sum to N.
+
+    Source: the two losses that Evo 2 was trained with (Brixi et al. 2025).
+    """
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    counted = (targets != IGNORED).flatten()
+    kept = weights.flatten() * counted
+    total = (kept * each).sum()
+    if form == "weighted":
+        return total / counted.sum().clamp(min=1)
+    # Weights of nothing but 0 have no loss, rather than 0 / 0.
+    return total / torch.where(kept.sum() > 0, kept.sum(), 1.0)
 
 
 class ClassifierTask(TrainingTask):

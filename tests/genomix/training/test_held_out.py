@@ -12,6 +12,7 @@ from genomix_data.corpus import Corpus
 from genomix_data.interval import Interval
 from genomix_data.lm_dataset import HeldOutWindows
 from genomix_data.tokenizers import CharTokenizer
+from tests.data.corpus_helpers import corpus_of as one_split
 from tests.genomix.training_helpers import letters, tiny_model
 
 TOKENIZER = CharTokenizer()
@@ -24,9 +25,9 @@ def model() -> HyenaDNA:
 
 
 def corpus_of(*texts: str) -> Corpus:
-    ids = {f"c{i}": TOKENIZER.encode(text) for i, text in enumerate(texts)}
-    regions = tuple(Interval(name, 0, len(row)) for name, row in ids.items())
-    return Corpus(ids, {"train": regions, "valid": regions, "test": regions}, TOKENIZER, ())
+    corpus = one_split(list(texts))
+    corpus.regions.update(dict.fromkeys(("valid", "test"), corpus.regions["train"]))
+    return corpus
 
 
 def test_bits_are_those_of_scoring_each_window_by_itself(model: HyenaDNA) -> None:
@@ -34,7 +35,8 @@ def test_bits_are_those_of_scoring_each_window_by_itself(model: HyenaDNA) -> Non
     corpus = corpus_of(*texts)
     found = bits_per_base(model, HeldOutWindows(corpus, "test", 16, overlap=5), batch_size=3)
     nats, n = 0.0, 0
-    for text, ids in zip(texts, corpus.ids.values(), strict=True):
+    for text in texts:
+        ids = TOKENIZER.encode(text)
         start, counted_to = 0, 1
         while counted_to < len(text):
             window = torch.tensor(ids[start : start + 17]).long()[None]
@@ -53,7 +55,7 @@ def test_bits_are_those_of_scoring_each_window_by_itself(model: HyenaDNA) -> Non
 def test_probability_outside_acgt_is_what_the_two_numbers_differ_by(model: HyenaDNA) -> None:
     windows = HeldOutWindows(corpus_of(letters(60, 3)), "test", 60)
     found = bits_per_base(model, windows, batch_size=1)
-    ids = torch.tensor(windows.corpus.ids["c0"]).long()[None]
+    ids = torch.tensor(TOKENIZER.encode(letters(60, 3))).long()[None]
     with torch.inference_mode():
         probabilities = model(ids[:, :-1]).double().softmax(-1)[0]
     outside = 1 - probabilities[:, list(TOKENIZER.acgt_ids)].sum(-1)
