@@ -92,19 +92,19 @@ def test_a_score_is_the_same_alone_and_in_any_batch_and_chunking(model: Model) -
 
 
 @pytest.mark.parametrize("seed", range(3))
+@torch.inference_mode()
 def test_random_chunkings_of_the_whole_model(model: Model, seed: int) -> None:
     language_model, tokenizer = model
     ids = torch.from_numpy(tokenizer.encode(_letters(150, 9)).astype(np.int64))[None]
     whole = token_log_likelihood(cast(Any, language_model), ids)
     rng = np.random.default_rng(seed)
     state, hidden, begin = language_model.init_state(1), [], 0
-    with torch.inference_mode():
-        while begin < ids.shape[1]:
-            size = int(rng.integers(1, 60))
-            piece, state = language_model.extend(ids[:, begin : begin + size], state)
-            hidden.append(piece)
-            begin += size
-        log_probs = language_model.logits(torch.cat(hidden, dim=1)).log_softmax(-1)
+    while begin < ids.shape[1]:
+        size = int(rng.integers(1, 60))
+        piece, state = language_model.extend(ids[:, begin : begin + size], state)
+        hidden.append(piece)
+        begin += size
+    log_probs = language_model.logits(torch.cat(hidden, dim=1)).log_softmax(-1)
     pieces = log_probs[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
     torch.testing.assert_close(pieces, whole, atol=5e-4, rtol=1e-4)
     torch.testing.assert_close(token_log_probs(language_model, ids, chunk=17), whole, atol=5e-4, rtol=1e-4)
