@@ -39,14 +39,22 @@ def mix64(*values: int) -> int:
 
 def mix64_array(*values: "int | Int64[np.ndarray, ' B']") -> UInt64[np.ndarray, " B"]:
     """Return `mix64` for every element of the arrays among ``values``, of which there is at least one."""
-    size = next(value.size for value in values if isinstance(value, np.ndarray))
-    state = np.zeros(size, dtype=np.uint64)
-    for value in values:
-        state ^= value.astype(np.uint64) if isinstance(value, np.ndarray) else np.uint64(value & _MASK64)
-        state += np.uint64(_GOLDEN)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
+    n_leading = next(i for i, value in enumerate(values) if isinstance(value, np.ndarray))
+    # What comes before the first array is the same for all, and cheaper to mix once.
+    leading = [value for value in values[:n_leading] if isinstance(value, int)]
+    state: UInt64[np.ndarray, " B"] = np.array(mix64(*leading), dtype=np.uint64)
+    for value in values[n_leading:]:
+        bits = value.astype(np.uint64) if isinstance(value, np.ndarray) else np.uint64(value & _MASK64)
+        state = _mixed(state ^ bits)
+    return state
+
+
+def _mixed(state: UInt64[np.ndarray, " B"]) -> UInt64[np.ndarray, " B"]:
+    """Return one round of `mix64`."""
+    state = state + np.uint64(_GOLDEN)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
     return state
 
 
@@ -72,17 +80,18 @@ def ordered_index(seed: int, epoch: int, i: int, n: int) -> int:
 
 
 def ordered_indices(seed: int, epoch: int, i: Int64[np.ndarray, " B"], n: int) -> Int64[np.ndarray, " B"]:
-    """Return `ordered_index` for every element of ``i``, each in ``0..n-1``; for a batch, several times as fast."""
+    """Return `ordered_index` for every element of ``i``, each in ``0..n-1``; for a batch, many times as fast."""
     half = max(1, ((n - 1).bit_length() + 1) // 2)
     mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
     key = mix64(seed, epoch)
+    keys = [np.uint64(mix64(key, turn)) for turn in range(_ROUNDS)]
     values = i.astype(np.uint64)
     outside = np.arange(values.size)
     while outside.size:
         value = values[outside]
         left, right = value >> shift, value & mask
-        for turn in range(_ROUNDS):
-            left, right = right, left ^ (mix64_array(key, turn, right.astype(np.int64)) & mask)
+        for turn_key in keys:
+            left, right = right, left ^ (_mixed(turn_key ^ right) & mask)
         value = (left << shift) | right
         values[outside] = value
         outside = outside[value >= np.uint64(n)]
@@ -111,7 +120,7 @@ class EpochOrder:
         """Return the epochs and samples of many numbers."""
         epochs, i = np.divmod(numbers, self.n)
         samples = np.empty_like(numbers)
-        for epoch in np.unique(epochs).tolist():
+        for epoch in sorted(set(epochs.tolist())):
             here = epochs == epoch
             samples[here] = ordered_indices(self.seed, epoch, i[here], self.n)
         return epochs, samples

@@ -77,6 +77,25 @@ def test_nothing_but_n_is_refused(model: HyenaDNA) -> None:
         bits_per_base(model, HeldOutWindows(corpus_of("NNNN"), "test", 16), batch_size=1)
 
 
+def test_soft_masked_bases_are_also_scored_apart(model: HyenaDNA) -> None:
+    plain = letters(80, 9)
+    text = plain[:20] + plain[20:50].lower() + "nN" + plain[50:]
+    found = bits_per_base(model, HeldOutWindows(corpus_of(text), "test", 16, overlap=3), batch_size=4)
+    upper = bits_per_base(model, HeldOutWindows(corpus_of(text.upper()), "test", 16, overlap=3), batch_size=4)
+    assert (found.n_bases, found.n_masked) == (79, 30)
+    assert found.bits_per_base == upper.bits_per_base, "the mask changes nothing of the whole"
+    assert (upper.bits_per_base_masked, upper.bits_per_base_unmasked, upper.n_masked) == (None, None, 0)
+    assert found.bits_per_base_masked is not None
+    assert found.bits_per_base_unmasked is not None
+    assert found.bits_per_base_masked != pytest.approx(found.bits_per_base_unmasked, rel=1e-3)
+    mean = (30 * found.bits_per_base_masked + 49 * found.bits_per_base_unmasked) / 79
+    assert found.bits_per_base == pytest.approx(mean, rel=1e-6)
+    lower = bits_per_base(model, HeldOutWindows(corpus_of(text.lower()), "test", 16, overlap=3), batch_size=4)
+    assert (lower.bits_per_base_masked, lower.n_masked) == (None, 79), (
+        "all of it is masked: nothing to tell apart"
+    )
+
+
 @pytest.mark.parametrize("both_strands", [False, True])
 def test_the_baseline_scores_the_same_bases(model: HyenaDNA, both_strands: bool) -> None:
     text = letters(300, 6)[:50] + "NN" + letters(300, 6)[50:]

@@ -1,0 +1,160 @@
+"""The loss with weights, against numbers worked out by hand, and pretraining with the settings of its windows."""
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from genomix.models.registry import build_model
+from genomix.training.build import build
+from genomix.training.config import FastaDataConfig, PretrainConfig, SoftMaskLoss
+from genomix.training.pretrain import pretrain, training_windows
+from genomix.training.results import RunInterruptedError
+from genomix.training.task import LanguageModelTask, weighted_cross_entropy
+from genomix_data.corpus import load_corpus
+from genomix_data.errors import ConfigError
+from genomix_data.holdout import HeldOut
+from genomix_data.lm_batch import IGNORED, LMBatch
+from genomix_data.tokenizers import CharTokenizer
+from tests.genomix.training_helpers import letters, pretrain_config, tiny_model, write_fasta
+
+# Logits whose softmax is easy: the target has probability 1/2, 1/4, 1/8; the fourth target does not count.
+P_TARGET = (1 / 2, 1 / 4, 1 / 8, 1 / 2)
+LOGITS = torch.tensor([[[math.log(p), math.log(1 - p)] for p in P_TARGET]])
+TARGETS = torch.tensor([[0, 0, 0, IGNORED]])
+WEIGHTS = torch.tensor([[1.0, 0.1, 0.5, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        # ln 2 * (1 * 1 + 0.1 * 2 + 0.5 * 3) = 2.7 ln 2, over 3 targets, or over 1.6 of weight.
+        ("weighted", 2.7 * math.log(2) / 3),
+        ("normalized_weighted", 2.7 * math.log(2) / 1.6),
+    ],
+)
+def test_the_weighted_loss_is_that_worked_out_by_hand(form: SoftMaskLoss, expected: float) -> None:
+    loss = weighted_cross_entropy(LOGITS, TARGETS, WEIGHTS, form)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["weighted", "normalized_weighted"])
+def test_no_weight_or_no_target_is_no_loss(form: SoftMaskLoss) -> None:
+    nothing = torch.full_like(TARGETS, IGNORED)
+    assert float(weighted_cross_entropy(LOGITS, TARGETS, torch.zeros(1, 4), form)) == 0.0
+    assert float(weighted_cross_entropy(LOGITS, nothing, WEIGHTS, form)) == 0.0
+
+
+@pytest.mark.parametrize("form", ["weighted", "normalized_weighted"])
+def test_weights_of_one_are_no_weights(form: SoftMaskLoss) -> None:
+    config = pretrain_config(Path("a.fa"), model=tiny_model(embed_dropout=0.0))
+    torch.manual_seed(0)
+    task = LanguageModelTask(
+        build_model(config.model.config),
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        total_steps=1,
+        accumulate=1,
+        clip=None,
+        seed=0,
+    )
+    task.soft_mask_loss = form
+    task.eval()
+    ids = torch.randint(7, 11, (2, 9))
+    plain = LMBatch(ids[:, :-1], ids[:, 1:].masked_fill(ids[:, 1:] == 7, IGNORED))
+    weighted = plain._replace(weights=torch.ones(2, 8))
+    with torch.inference_mode():
+        assert float(task.loss_of(weighted)) == pytest.approx(float(task.loss_of(plain)), rel=1e-6)
+
+
+def genomes(folder: Path) -> list[str]:
+    a, b = letters(900, 1), letters(500, 2)
+    one = write_fasta(
+        folder / "a.fa", chr1=a[:100] + a[100:500].lower() + "NN" + a[500:], chr2=letters(300, 3)
+    )
+    two = write_fasta(folder / "b.fa", chr1=b[:200] + "N" * 20 + b[200:])
+    return [str(one), str(two)]
+
+
+EVERYTHING: list[dict[str, Any]] = [
+    {"weights": [1, 3], "n_policy": "max:0.1", "soft_mask_weight": 0.1, "rc_augment": True},
+    {"weights": [2, 1], "packing": True, "soft_mask_weight": 0.5, "soft_mask_loss": "normalized_weighted"},
+]
+
+
+@pytest.mark.parametrize("data", EVERYTHING, ids=["tiles", "packed"])
+def test_a_run_with_all_settings_resumes_bit_for_bit(tmp_path: Path, data: dict[str, Any]) -> None:
+    class Interrupting(Console):
+        def print(self, *objects: object, **options: Any) -> None:
+            if objects and str(objects[0]).split()[:2] == ["step", "4"]:
+                signal.raise_signal(signal.SIGINT)
+
+    config = pretrain_config(
+        Path("a.fa"),
+        model=tiny_model(embed_dropout=0.2),
+        data={"fasta": genomes(tmp_path), **data},
+        trainer={"max_steps": 8},
+    )
+    whole = pretrain(config, tmp_path / "whole", progress=False)
+    with pytest.raises(RunInterruptedError):
+        pretrain(config, tmp_path / "run", progress=Interrupting(quiet=True))
+    resumed = pretrain(config, tmp_path / "run", resume=True, progress=False)
+    assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
+    assert resumed.held_out == whole.held_out
+    assert whole.held_out.n_masked > 0
+    result = json.loads((whole.folder / "result.json").read_text())
+    assert result["n_windows"] == whole.n_windows
+    assert result["n_windows_left_out"] == whole.n_windows_left_out == (1 if "n_policy" in data else 0)
+    assert result["held_out"]["n_soft_masked"] == whole.held_out.n_masked
+    assert result["held_out"]["bits_per_base_soft_masked"] == whole.held_out.bits_per_base_masked
+
+
+def test_the_first_loss_is_weighted(tmp_path: Path) -> None:
+    config = pretrain_config(
+        Path("a.fa"),
+        model=tiny_model(embed_dropout=0.0),
+        data={"fasta": genomes(tmp_path), "soft_mask_weight": 0.1},
+        trainer={"max_steps": 1, "log_every": 1},
+    )
+    result = pretrain(config, tmp_path / "run", progress=False)
+    corpus = load_corpus(config.data.fasta, CharTokenizer(), HeldOut(fraction=0.1), longest_n_run=32)
+    windows = training_windows(corpus, config)
+    batch = windows.collate(windows.read(range(4)))
+    assert batch.weights is not None
+    assert 0 < int((batch.weights < 1).sum()) < batch.weights.numel()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.trainer.seed)
+        fresh = build_model(config.model.config)
+    with torch.inference_mode():
+        log_p = fresh(batch.inputs).log_softmax(-1)
+    counted = batch.targets != IGNORED
+    ce = -log_p.gather(2, batch.targets.clamp(min=0)[..., None])[..., 0]
+    expected = (batch.weights * ce)[counted].sum() / counted.sum()
+    assert result.history[0].loss == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"n_policy": "most"}, "data.n_policy: 'most' is no policy for N"),
+        ({"weights": [1, 2]}, r"data.weights is .* for 1 files"),
+        ({"weights": [0]}, "each must be above 0"),
+        ({"soft_mask_weight": 1.5}, "data.soft_mask_weight is 1.5"),
+        ({"soft_mask_loss": "weigthed"}, "did you mean 'weighted'"),
+        ({"packing": True, "add_eos": True}, "data.packing ends each document"),
+        ({"packing": True, "n_policy": "skip"}, "data.n_policy leaves out windows"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(PretrainConfig, {"data": {"fasta": ["a.fa"], **data}})
+
+
+def test_one_weight_a_file() -> None:
+    config = FastaDataConfig(fasta=(Path("a.fa"), Path("b.fa")), weights=(1.0, 2.0))
+    assert config.weights == (1.0, 2.0)
