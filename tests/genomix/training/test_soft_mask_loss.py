@@ -118,13 +118,13 @@ def test_the_first_loss_is_weighted(tmp_path: Path) -> None:
     config = pretrain_config(
         Path("a.fa"),
         model=tiny_model(embed_dropout=0.0),
-        data={"fasta": genomes(tmp_path), "soft_mask_weight": 0.1},
+        data={"fasta": genomes(tmp_path), "soft_mask_weight": 0.1, "batch_size": 16},
         trainer={"max_steps": 1, "log_every": 1},
     )
     result = pretrain(config, tmp_path / "run", progress=False)
     corpus = load_corpus(config.data.fasta, CharTokenizer(), HeldOut(fraction=0.1), longest_n_run=32)
     windows = training_windows(corpus, config)
-    batch = windows.collate(windows.read(range(4)))
+    batch = windows.collate(windows.read(range(16)))
     assert batch.weights is not None
     assert 0 < int((batch.weights < 1).sum()) < batch.weights.numel()
     with torch.random.fork_rng():
