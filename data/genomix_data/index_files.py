@@ -121,6 +121,8 @@ def _usable(fasta: Path, place: Path, is_blocked: bool) -> FastaIndex | None:
 def _fits_text(fasta: Path, entries: list[FastaEntry]) -> bool:
     """Tell whether the last contig begins after its header and ends within the file."""
     last = max(entries, key=lambda entry: entry.offset)
+    if max(entry.end_offset() for entry in entries) > fasta.stat().st_size:
+        return False
     with fasta.open("rb") as stream:
         stream.seek(max(0, last.offset - _LONGEST_NAME))
         header = stream.read(min(last.offset, _LONGEST_NAME)).rstrip(b"\r\n").rsplit(b"\n", 1)[-1]
@@ -132,11 +134,14 @@ def _fits_text(fasta: Path, entries: list[FastaEntry]) -> bool:
 
 
 def _skips_records(stream: BinaryIO, entries: list[FastaEntry]) -> bool:
-    """Tell whether more than a header lies between two contigs: samtools leaves a contig out that comes twice."""
+    """Tell whether not one header lies between two contigs: samtools leaves a contig out that comes twice."""
     ordered = sorted(entries, key=lambda entry: entry.offset)[:_MOST_GAPS]
     for before, after in pairwise(ordered):
+        gap = after.offset - before.end_offset()
+        if gap < 0:
+            return True  # they overlap, so the line lengths of the first are not those of the file
         stream.seek(before.end_offset())
-        if stream.read(min(after.offset - before.end_offset(), _LONGEST_NAME)).count(b"\n>") > 1:
+        if stream.read(min(gap, _LONGEST_NAME)).count(b"\n>") > 1:
             return True
     return False
 
