@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomix.inference.causal import PREFILL_CHUNK, CausalModel, left_padded, prefill
+from genomix.inference.decode import Decoder
 from genomix.inference.sampling import Sampling, check_finite, draw
 from genomix_data.errors import ConfigError
 from genomix_data.tokenizers import Tokenizer
@@ -121,6 +122,7 @@ def stream(
     ids, keep = ids.to(device), None if keep is None else keep.to(device)
     empty = model.init_state(len(prompts), max_len=ids.shape[1] + n_tokens)
     hidden, state = prefill(model, ids, empty, keep=keep, chunk=prefill_chunk)
+    decoder = Decoder(model, state)
     forbidden: Bool[Tensor, " V"] | None = None
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     for step in range(n_tokens):
@@ -137,7 +139,7 @@ def stream(
             if bool(ended.all()):
                 return
         if step + 1 < n_tokens:
-            hidden, state = model.extend(tokens[:, None], state)
+            hidden = decoder.feed(tokens)
 
 
 def _forbidden(

@@ -93,6 +93,22 @@ class RotaryAttention(KeepsPrecision):
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
         return self._merge(y), after
 
+    def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
+        """Return the output at one more token; the cache, which must have room, is changed in place.
+
+        Nothing here depends on the value of a tensor, so that a CUDA graph can hold it: attention reads the whole room,
+        and a mask leaves out what is not filled yet.
+        """
+        at = state["length"][:1]
+        q, k, v = self._project(x, (state["length"] - state["start"])[:, None])
+        state["keys"].index_copy_(2, at, k.to(state["keys"].dtype))
+        state["values"].index_copy_(2, at, v.to(state["values"].dtype))
+        columns = torch.arange(state["keys"].shape[2], device=x.device)
+        seen = (columns <= at) & (columns >= state["start"][:, None])
+        y = F.scaled_dot_product_attention(q, state["keys"], state["values"], attn_mask=seen[:, None, None])
+        state["length"].add_(1)
+        return self._merge(y)
+
     def _project(self, x: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
         qkv = torch.unflatten(self.qkv(x), -1, (self.n_heads, 3, self.head_dim))
         q, k, v = (stream.transpose(1, 2) for stream in qkv.unbind(3))  # (B, H, L, d)

@@ -168,7 +168,7 @@ class GatedHyena(nn.Module):
             state: Of `init_state` or an earlier `extend`; left unchanged.
             keep: False at padding before the first token of a sequence, which then counts for nothing.
         """
-        p = self.projections(x).transpose(1, 2)
+        p = self._project(x)
         if keep is not None:
             p = p * keep[:, None]
         z, tail = _filtered(p, self.featurizer.taps(), state["featurizer"])
@@ -176,6 +176,20 @@ class GatedHyena(nn.Module):
         y, inner = self.filter(k * v, state)
         out: Tensor = self.out_proj((q * y).transpose(1, 2))
         return out, {"featurizer": tail, **inner}
+
+    def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
+        """Return the output at one more token; the state is changed in place, as a CUDA graph needs it."""
+        y, after = self.extend(x, state)
+        for name, tensor in after.items():
+            state[name].copy_(tensor)
+        return y
+
+    def _project(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
+        if type(self.projections) is nn.Linear:
+            # written channels first by the product itself, as the filters read it
+            return torch.matmul(self.projections.weight, x.transpose(1, 2))
+        projected: Tensor = self.projections(x)
+        return projected.transpose(1, 2)
 
     def _streams(self, z: Float[Tensor, "B C L"]) -> tuple[Tensor, Tensor, Tensor]:
         if self.is_interleaved:

@@ -80,6 +80,14 @@ class StripedHyena2(nn.Module):
             after.append(remembered)
         return self.norm(x), after
 
+    def step(self, ids: Int[Tensor, "B 1"], state: ModelState) -> Float[Tensor, "B 1 D"]:
+        """Return the hidden state of one more token; the state, which must have room, is changed in place."""
+        x = self.embedding(ids.long())
+        for block, remembered in zip(self._blocks(), state, strict=True):
+            x = block.step(x, remembered)
+        normed: Tensor = self.norm(x)
+        return normed
+
     def _blocks(self) -> "list[Block]":
         return [block for block in self.blocks if isinstance(block, Block)]
 
@@ -118,6 +126,10 @@ class Block(nn.Module):
         """Return the residual stream at L more tokens, and the mixer's state after them."""
         mixed, after = self.mixer.extend(self.pre_norm(x), state, keep)
         return self._mlp(x + mixed), after
+
+    def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
+        """Return the residual stream at one more token; the mixer's state is changed in place."""
+        return self._mlp(x + self.mixer.step(self.pre_norm(x), state))
 
     def _mlp(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         y: Tensor = x + self.mlp(self.post_norm(x))

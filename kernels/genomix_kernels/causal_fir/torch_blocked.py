@@ -1,9 +1,9 @@
 """`causal_fir` for filters of medium length as a matrix product for each block of the sequence.
 
 With blocks of C inputs, ``Y_c = U_c T_0 + U_{c-1} T_1``, where ``T_0[j, i] = h[i - j]`` and
-``T_1[j, i] = h[C + i - j]``. Output i of a block reaches back K - 1 inputs, so two blocks hold all that it needs exactly
-if ``K <= C + 1``. Channels of a group share their matrix, which makes the product large: ``(B D/G blocks) x 2C x C`` for
-each of G groups.
+``T_1[j, i] = h[C + i - j]``. Output i of a block reaches back K - 1 inputs, so two blocks hold all that it needs
+exactly if ``K <= C + 1``. Channels of a group share their matrix, which makes the product large:
+``(B D/G blocks) x 2C x C`` for each of G groups.
 """
 
 import torch
