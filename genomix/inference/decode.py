@@ -1,5 +1,6 @@
-"""Decoding token by token; on a GPU as one replayed CUDA graph, because launching a model's thousand small kernels takes
-ten times as long as running them.
+"""Decoding token by token; on a GPU as one replayed CUDA graph.
+
+Launching a model's thousand or so small kernels one by one takes many times as long as running them.
 """
 
 from typing import Protocol, runtime_checkable
