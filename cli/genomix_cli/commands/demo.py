@@ -32,7 +32,7 @@ def command(
     from genomix_cli.console import console, progress, say
 
     started = time.monotonic()
-    sizes = {"steps": 20, "epochs": 1, "max_variants": 300} if smoke else {}
+    sizes = {"steps": 20, "max_epochs": 1, "max_variants": 300} if smoke else {}
     result = run_demo(
         output,
         overwrite=overwrite,
