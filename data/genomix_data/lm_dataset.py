@@ -231,7 +231,12 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """Return the letters ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count."""
+        """Return the letters ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count.
+
+        A negative number, such as `genomix_data.sampler.FILLER`, is a window without targets.
+        """
+        if index < 0:
+            return np.full(2, PAD, dtype=np.uint8), 0
         window = self.windows[index]
         region = self.regions[window.region]
         end = min(window.start + self.seqlen + 1, region.end)

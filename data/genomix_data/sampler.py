@@ -213,6 +213,7 @@ class EpochBatches(Sampler[list[int]]):
         self.stop = stop
         self.rank = rank
         self.world_size = world_size
+        self._pass = 0
 
     @property
     def batches_per_epoch(self) -> int:
@@ -222,8 +223,25 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
 
+    @property
+    def sampler(self) -> "EpochBatches":
+        """What Lightning tells the number of its epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give the batches that follow in the next pass: after ``start`` to ``stop`` one whole epoch a pass.
+
+        Args:
+            epoch: How many passes were made before; 0 gives ``start`` to ``stop``.
+        """
+        self._pass = epoch
+
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self.start, self.stop):
+        part = range(self.start, self.stop)
+        if self._pass:
+            first_batch = self.stop + (self._pass - 1) * self.batches_per_epoch
+            part = range(first_batch, first_batch + self.batches_per_epoch)
+        for batch in part:
             epoch, turn = divmod(batch, self.batches_per_epoch)
             first = turn * self.batch_size
             last = min(first + self.batch_size, self.n)

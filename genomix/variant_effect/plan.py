@@ -7,7 +7,13 @@ import numpy as np
 from genomix.variant_effect.assembly import Assembly
 from genomix.variant_effect.contract import Reduce, Status, Strand, VariantScore
 from genomix.variant_effect.engine import WindowLikelihoods, WindowSet
-from genomix.variant_effect.windows import TO_ACGTN, allele_status, place_windows, ref_agrees
+from genomix.variant_effect.windows import (
+    TO_ACGTN,
+    allele_status,
+    allele_windows,
+    place_windows,
+    ref_agrees,
+)
 from genomix_data.alphabet import reverse_complement
 from genomix_data.genome import Genome
 from genomix_data.normalize import normalize_alleles
@@ -117,13 +123,9 @@ class Planner:
         if isinstance(place, Status):
             return AllelePlan(place)
         self.n_normalized += (pos, ref, alt) != given
-        first = pos - 1
-        left = self._bases(contig, place.start, first).translate(TO_ACGTN)
-        right_end = min(place.start + place.length + max(len(ref) - len(alt), 0), contig_length)
-        right = self._bases(contig, first + len(ref), right_end).translate(TO_ACGTN)
-        # REF as the VCF spells it: the FASTA may have an ambiguity code there.
-        ref_window = (left + ref.encode() + right)[: place.length]
-        alt_window = (left + alt.encode() + right)[: place.length]
+        ref_window, alt_window = allele_windows(
+            lambda start, end: self._bases(contig, start, end), contig_length, pos, ref, alt, place
+        )
         return AllelePlan(
             Status.OK, tuple(_pair(ref_window, alt_window, is_rc, windows) for is_rc in self._strands)
         )

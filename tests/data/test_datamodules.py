@@ -32,6 +32,12 @@ def test_a_run_that_starts_in_the_middle_sees_the_same_batches() -> None:
         assert sorted(labels) == list(range(7))
 
 
+def test_without_a_stop_it_is_the_rest_of_the_epoch() -> None:
+    whole = batches(stop=9)
+    assert batches() == whole[:3]
+    assert batches(start=4) == whole[4:6]
+
+
 def test_worker_processes_change_nothing() -> None:
     assert batches(stop=5, num_workers=2) == batches(stop=5)
 
