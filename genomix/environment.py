@@ -68,12 +68,10 @@ CORE = {
     "torch": "torch",
     "numpy": "numpy",
     "pysam": "pysam",
-    "pyfaidx": "pyfaidx",
     "biopython": "Bio",
     "safetensors": "safetensors",
     "lightning": "lightning",
     "hydra-core": "hydra",
-    "torchmetrics": "torchmetrics",
     "matplotlib": "matplotlib",
     "jinja2": "jinja2",
 }
