@@ -87,6 +87,9 @@ def show_pretraining(result: "PretrainResult", *, as_json: bool, quiet: bool) ->
     table = _table("held-out bits per base", "")
     table.add_row(f"this model (step {result.best_step:,})", f"[bold]{held_out.bits_per_base:.4f}[/bold]")
     table.add_row("  over A, C, G, T only", f"{held_out.bits_per_base_acgt:.4f}")
+    if held_out.bits_per_base_masked is not None:
+        table.add_row("  soft-masked bases only", f"{held_out.bits_per_base_masked:.4f}")
+        table.add_row("  all other bases", f"{held_out.bits_per_base_unmasked:.4f}")
     table.add_row(f"Markov model of order {markov.best_order}", f"{markov.bits_per_base:.4f}")
     table.add_row("Markov model of order 0", f"{markov.test[0]:.4f}")
     table.add_row("knowing nothing", "2.0000")
