@@ -1,27 +1,30 @@
 """Batches for a causal language model: from windows of letters to ids, targets and weights.
 
 A window is ``seqlen + 1`` letters: all but the last are the input, all but the first the targets. Beside letters it may
-hold `EOS` and `PAD`. A target that is not A, C, G, T (U) or `EOS` is `IGNORED`: N, other ambiguity codes, padding, and
-a letter that the tokenizer does not know.
+hold `EOS` and `PAD`. A target that is not A, C, G, T (U) or `EOS` is `NO_TARGET`: N, other ambiguity codes, padding,
+and a letter that the tokenizer does not know. Ids stay bytes until they are on the device that needs them wider: a
+million tokens are a megabyte to make and to send, not sixteen.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from genomix_data.token_store import soft_mask, to_ids, token_table
 from genomix_data.tokenizers.protocol import Tokenizer
 
 IGNORED = -100
-"""Target that takes no part in the loss, as `torch.nn.functional.cross_entropy` has it."""
+"""Label that takes no part in the loss, as `torch.nn.functional.cross_entropy` has it."""
+
+NO_TARGET = 255
+"""The same for a target of a language model, in a byte; no letter that is a target has this id."""
 
 EOS, PAD = 0, 1
 """What stands in a window for the end of a document and for padding; no letters, and the ids of the byte tokenizer."""
 
-_NO_TARGET = 255
 _BASES = b"ACGTUacgtu"
 
 Windows = UInt8[np.ndarray, "B width"]
@@ -32,20 +35,20 @@ class LMBatch(NamedTuple):
 
     Args:
         inputs: Token ids.
-        targets: Ids of the next tokens; `IGNORED` where nothing is to be predicted.
+        targets: Ids of the next tokens; `NO_TARGET` where nothing is to be predicted.
         weights: Of each target in the loss; None where all are 1.
     """
 
-    inputs: Int64[Tensor, "B L"]
-    targets: Int64[Tensor, "B L"]
+    inputs: UInt8[Tensor, "B L"]
+    targets: UInt8[Tensor, "B L"]
     weights: Float32[Tensor, "B L"] | None = None
 
 
 class HeldOutBatch(NamedTuple):
     """Inputs and targets as in `LMBatch`, and which targets are soft-masked, ``(B, L)``."""
 
-    inputs: Int64[Tensor, "B L"]
-    targets: Int64[Tensor, "B L"]
+    inputs: UInt8[Tensor, "B L"]
+    targets: UInt8[Tensor, "B L"]
     is_masked: Bool[Tensor, "B L"]
 
 
@@ -62,14 +65,13 @@ class LetterCoder:
         table[EOS], table[PAD] = tokenizer.eos_id, tokenizer.pad_id
         self._inputs = bytes(table)
         known = {letter for letter in (*_BASES, EOS) if table[letter] != tokenizer.unk_id}
-        self._targets = bytes(table[i] if i in known else _NO_TARGET for i in range(256))
+        self._targets = bytes(table[i] if i in known else NO_TARGET for i in range(256))
         self._acgt = np.array(tokenizer.acgt_ids)
 
     def training_batch(self, windows: Windows, soft_mask_weight: float = 1.0) -> LMBatch:
         """Return windows as a batch, soft-masked targets with their weight."""
-        inputs = torch.from_numpy(to_ids(windows[:, :-1], self._inputs).copy()).long()
-        targets = torch.from_numpy(to_ids(windows[:, 1:], self._targets)).long()
-        targets[targets == _NO_TARGET] = IGNORED
+        inputs = torch.from_numpy(to_ids(windows[:, :-1], self._inputs).copy())
+        targets = torch.from_numpy(to_ids(windows[:, 1:], self._targets).copy())
         if soft_mask_weight == 1.0:
             return LMBatch(inputs, targets)
         is_masked = torch.from_numpy(soft_mask(windows[:, 1:]))
@@ -79,6 +81,6 @@ class LetterCoder:
         """Return windows as a batch in which A, C, G and T are targets where ``scored`` allows."""
         ids = to_ids(windows, self._inputs).copy()
         counted = scored & np.isin(ids[:, 1:], self._acgt)
-        tokens = torch.from_numpy(ids).long()
-        targets = tokens[:, 1:].masked_fill(~torch.from_numpy(counted), IGNORED)
+        tokens = torch.from_numpy(ids)
+        targets = tokens[:, 1:].masked_fill(~torch.from_numpy(counted), NO_TARGET)
         return HeldOutBatch(tokens[:, :-1], targets, torch.from_numpy(soft_mask(windows[:, 1:])))

@@ -10,7 +10,7 @@ from torch import nn
 
 from genomix.training.markov import OTHER, Codes, MarkovModel
 from genomix_data.corpus import Corpus
-from genomix_data.lm_batch import IGNORED
+from genomix_data.lm_batch import NO_TARGET
 from genomix_data.lm_dataset import HeldOutWindows
 
 
@@ -83,9 +83,9 @@ def bits_per_base(
     for first in range(0, len(windows), batch_size):
         batch = windows.collate([windows[i] for i in range(first, min(first + batch_size, len(windows)))])
         targets = batch.targets.to(device)
-        counted = targets != IGNORED
+        counted = targets != NO_TARGET
         logits = model(batch.inputs.to(device))[counted].float()
-        chosen = logits.gather(1, targets[counted][:, None])[:, 0]
+        chosen = logits.gather(1, targets[counted][:, None].long())[:, 0]
         each = (logits.logsumexp(dim=1) - chosen).double()
         nats += float(each.sum())
         nats_acgt += float((logits[:, acgt].logsumexp(dim=1) - chosen).double().sum())

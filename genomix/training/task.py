@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, UInt8
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +14,7 @@ from genomix.models.hyenadna.model import HyenaDNA
 from genomix.training.config import OptimizerConfig, ScheduleConfig, SoftMaskLoss
 from genomix.training.optim import parameter_groups
 from genomix.training.schedule import cosine_with_warmup
-from genomix_data.lm_batch import IGNORED, LMBatch
+from genomix_data.lm_batch import NO_TARGET, LMBatch
 from genomix_data.sampler import mix64
 from genomix_data.table_dataset import LabelledBatch
 
@@ -126,15 +126,15 @@ class LanguageModelTask(TrainingTask):
         if batch.weights is not None:
             return weighted_cross_entropy(logits, batch.targets, batch.weights, self.soft_mask_loss)
         total = F.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
+            logits.flatten(0, 1), batch.targets.flatten().long(), ignore_index=NO_TARGET, reduction="sum"
         )
         # A batch of nothing but N has no loss, rather than 0 / 0.
-        return total / (batch.targets != IGNORED).sum().clamp(min=1)
+        return total / (batch.targets != NO_TARGET).sum().clamp(min=1)
 
 
 def weighted_cross_entropy(
     logits: Float[Tensor, "B L V"],
-    targets: Int64[Tensor, "B L"],
+    targets: UInt8[Tensor, "B L"],
     weights: Float[Tensor, "B L"],
     form: SoftMaskLoss,
 ) -> Float[Tensor, ""]:
@@ -142,14 +142,15 @@ def weighted_cross_entropy(
 
     Args:
         logits: fp32.
-        targets: Ids; `IGNORED` where there is none.
+        targets: Ids; `NO_TARGET` where there is none.
         weights: Of each target.
         form: The normalised form rescales the weights to sum to N.
 
     Source: the two losses that Evo 2 was trained with (Brixi et al. 2025).
     """
-    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-    counted = (targets != IGNORED).flatten()
+    flat = targets.flatten().long()
+    each = F.cross_entropy(logits.flatten(0, 1), flat, ignore_index=NO_TARGET, reduction="none")
+    counted = (targets != NO_TARGET).flatten()
     kept = weights.flatten() * counted
     total = (kept * each).sum()
     if form == "weighted":

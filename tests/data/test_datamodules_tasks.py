@@ -23,7 +23,7 @@ from genomix_data.datamodules import (
 from genomix_data.errors import ConfigError, ReferenceMismatchError, SequenceTooLongError
 from genomix_data.genome import Genome
 from genomix_data.holdout import HeldOut
-from genomix_data.lm_batch import IGNORED
+from genomix_data.lm_batch import IGNORED, NO_TARGET
 from genomix_data.table_dataset import LabelledBatch, TargetBatch
 from genomix_data.tables import SequenceTable, read_table
 from genomix_data.tables.targets import TargetKind, TargetTable, read_target_table
@@ -88,7 +88,7 @@ def test_a_lightning_fit_of_several_epochs_sees_every_window_once_in_each(tmp_pa
     assert len(set(rows[0])) == n
     assert all(batch.weights is not None for batch in model.train_batches)
     for batches, split in ((model.valid_batches[:], "valid"), (model.test_batches, "test")):
-        n_scored = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
+        n_scored = sum(int((batch.targets != NO_TARGET).sum()) for batch in batches)
         n_regions = len(corpus.regions[split])
         assert n_scored == (corpus.n_bases(split) - n_regions) * (3 if split == "valid" else 1)
 
@@ -104,7 +104,7 @@ def test_pretraining_on_ranks_shares_held_out_windows_too(tmp_path: Path) -> Non
         ]
         loaders = [data.test_dataloader() for data in ranks]
         assert len({len(loader) for loader in loaders}) == 1
-        n_scored.append(sum(int((b.targets != IGNORED).sum()) for loader in loaders for b in loader))
+        n_scored.append(sum(int((b.targets != NO_TARGET).sum()) for loader in loaders for b in loader))
     assert n_scored == [69, 69, 69]
 
 

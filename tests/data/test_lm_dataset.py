@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomix_data.alphabet import reverse_complement
-from genomix_data.lm_batch import EOS, IGNORED
+from genomix_data.lm_batch import EOS, NO_TARGET
 from genomix_data.lm_dataset import HeldOutWindows, TrainingWindows
 from genomix_data.tokenizers import CharTokenizer
 from tests.data.corpus_helpers import corpus_of, letters
@@ -60,7 +60,7 @@ def test_targets_are_the_next_bases_without_n_and_padding() -> None:
     encode = TOKENIZER.encode
     a, c, g, t = (int(encode(x)[0]) for x in "ACGT")
     assert batch.inputs.tolist() == [[a, c, g, TOKENIZER.n_id, t, TOKENIZER.pad_id]]
-    assert batch.targets.tolist() == [[c, g, IGNORED, t, IGNORED, IGNORED]]
+    assert batch.targets.tolist() == [[c, g, NO_TARGET, t, NO_TARGET, NO_TARGET]]
 
 
 def test_a_window_can_end_with_the_separator() -> None:
@@ -88,10 +88,10 @@ def test_every_held_out_base_but_the_first_is_scored_exactly_once(
         chrom = windows.regions[window.region].chrom
         batch = windows.collate([windows[index]])
         targets = batch.targets[0].numpy()
-        places = window.start + 1 + np.flatnonzero(targets != IGNORED)
+        places = window.start + 1 + np.flatnonzero(targets != NO_TARGET)
         assert batch.inputs.shape[1] <= seqlen
         np.testing.assert_array_equal(
-            targets[targets != IGNORED], TOKENIZER.encode(texts[int(chrom[1:]) - 1])[places]
+            targets[targets != NO_TARGET], TOKENIZER.encode(texts[int(chrom[1:]) - 1])[places]
         )
         scored[chrom][places] += 1
         if window.start and len(places):

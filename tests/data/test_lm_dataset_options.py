@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from genomix_data.alphabet import reverse_complement
 from genomix_data.corpus import Corpus
 from genomix_data.errors import ConfigError
-from genomix_data.lm_batch import EOS, IGNORED, PAD, LetterCoder
+from genomix_data.lm_batch import EOS, NO_TARGET, PAD, LetterCoder
 from genomix_data.lm_dataset import HeldOutWindows, TrainingWindows
 from genomix_data.n_policy import NCounter, NPolicy
 from genomix_data.sampler import FILLER
@@ -138,7 +138,7 @@ def test_soft_masked_targets_have_their_weight(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("ACgtNnacGT").astype(int).tolist()
     assert batch.inputs.tolist() == [ids[:-1]]
     is_n = [letter in "Nn" for letter in "CgtNnacGT"]
-    assert batch.targets.tolist() == [[IGNORED if n else i for n, i in zip(is_n, ids[1:], strict=True)]]
+    assert batch.targets.tolist() == [[NO_TARGET if n else i for n, i in zip(is_n, ids[1:], strict=True)]]
     assert TrainingWindows(corpus, 9, seed=0).collate([windows[0]]).weights is None
 
 
@@ -157,13 +157,13 @@ def test_held_out_batches_know_the_soft_mask() -> None:
     windows = HeldOutWindows(corpus, "test", 16)
     batch = windows.collate([windows[0]])
     assert batch.is_masked.tolist() == [[False, True, True, False, True, True]]
-    assert (batch.targets != IGNORED).tolist() == [[True, True, True, False, True, True]]
+    assert (batch.targets != NO_TARGET).tolist() == [[True, True, True, False, True, True]]
 
 
 def test_letters_that_the_tokenizer_does_not_know_are_no_targets() -> None:
     coder = LetterCoder(CharTokenizer.official())
     batch = coder.training_batch(np.frombuffer(b"AcGRT" + bytes([PAD]), np.uint8)[None])
-    assert batch.targets.tolist() == [[IGNORED, 9, IGNORED, 10, IGNORED]]
+    assert batch.targets.tolist() == [[NO_TARGET, 9, NO_TARGET, 10, NO_TARGET]]
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=repr)
@@ -183,7 +183,7 @@ def test_packed_documents_follow_each_other_with_an_end_between(tokenizer: Token
         assert sorted(documents[:-1]) == sorted(PACKED)
     batch = windows.collate([windows[0]])
     assert int((batch.inputs == tokenizer.eos_id).sum()) >= 0
-    assert (batch.targets != IGNORED).all(), "the end of a document is a target, and so is what follows it"
+    assert (batch.targets != NO_TARGET).all(), "the end of a document is a target, and so is what follows it"
 
 
 def test_documents_come_in_another_order_in_every_epoch() -> None:
@@ -247,4 +247,4 @@ def test_many_windows_at_once_are_those_one_by_one(packing: bool, weights: list[
     for row, number in zip(together, numbers, strict=True):
         np.testing.assert_array_equal(row, windows[number])
     assert (together[4] == PAD).all()
-    assert (windows.collate(together[4:5]).targets == IGNORED).all()
+    assert (windows.collate(together[4:5]).targets == NO_TARGET).all()

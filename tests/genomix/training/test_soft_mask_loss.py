@@ -19,14 +19,14 @@ from genomix.training.task import LanguageModelTask, weighted_cross_entropy
 from genomix_data.corpus import load_corpus
 from genomix_data.errors import ConfigError
 from genomix_data.holdout import HeldOut
-from genomix_data.lm_batch import IGNORED, LMBatch
+from genomix_data.lm_batch import NO_TARGET, LMBatch
 from genomix_data.tokenizers import CharTokenizer
 from tests.genomix.training_helpers import letters, pretrain_config, tiny_model, write_fasta
 
 # Logits whose softmax is easy: the target has probability 1/2, 1/4, 1/8; the fourth target does not count.
 P_TARGET = (1 / 2, 1 / 4, 1 / 8, 1 / 2)
 LOGITS = torch.tensor([[[math.log(p), math.log(1 - p)] for p in P_TARGET]])
-TARGETS = torch.tensor([[0, 0, 0, IGNORED]])
+TARGETS = torch.tensor([[0, 0, 0, NO_TARGET]])
 WEIGHTS = torch.tensor([[1.0, 0.1, 0.5, 1.0]])
 
 
@@ -45,7 +45,7 @@ def test_the_weighted_loss_is_that_worked_out_by_hand(form: SoftMaskLoss, expect
 
 @pytest.mark.parametrize("form", ["weighted", "normalized_weighted"])
 def test_no_weight_or_no_target_is_no_loss(form: SoftMaskLoss) -> None:
-    nothing = torch.full_like(TARGETS, IGNORED)
+    nothing = torch.full_like(TARGETS, NO_TARGET)
     assert float(weighted_cross_entropy(LOGITS, TARGETS, torch.zeros(1, 4), form)) == 0.0
     assert float(weighted_cross_entropy(LOGITS, nothing, WEIGHTS, form)) == 0.0
 
@@ -66,7 +66,7 @@ def test_weights_of_one_are_no_weights(form: SoftMaskLoss) -> None:
     task.soft_mask_loss = form
     task.eval()
     ids = torch.randint(7, 11, (2, 9))
-    plain = LMBatch(ids[:, :-1], ids[:, 1:].masked_fill(ids[:, 1:] == 7, IGNORED))
+    plain = LMBatch(ids[:, :-1], ids[:, 1:].masked_fill(ids[:, 1:] == 7, NO_TARGET))
     weighted = plain._replace(weights=torch.ones(2, 8))
     with torch.inference_mode():
         assert float(task.loss_of(weighted)) == pytest.approx(float(task.loss_of(plain)), rel=1e-6)
@@ -132,8 +132,8 @@ def test_the_first_loss_is_weighted(tmp_path: Path) -> None:
         fresh = build_model(config.model.config)
     with torch.inference_mode():
         log_p = fresh(batch.inputs).log_softmax(-1)
-    counted = batch.targets != IGNORED
-    ce = -log_p.gather(2, batch.targets.clamp(min=0)[..., None])[..., 0]
+    counted = batch.targets != NO_TARGET
+    ce = -log_p.gather(2, torch.where(counted, batch.targets, 0).long()[..., None])[..., 0]
     expected = (batch.weights * ce)[counted].sum() / counted.sum()
     assert result.history[0].loss == pytest.approx(float(expected), rel=1e-5)
 
