@@ -70,8 +70,7 @@ class LetterCoder:
 
     def training_batch(self, windows: Windows, soft_mask_weight: float = 1.0) -> LMBatch:
         """Return windows as a batch, soft-masked targets with their weight."""
-        inputs = torch.from_numpy(to_ids(windows[:, :-1], self._inputs).copy())
-        targets = torch.from_numpy(to_ids(windows[:, 1:], self._targets).copy())
+        inputs, targets = _coded(windows[:, :-1], self._inputs), _coded(windows[:, 1:], self._targets)
         if soft_mask_weight == 1.0:
             return LMBatch(inputs, targets)
         is_masked = torch.from_numpy(soft_mask(windows[:, 1:]))
@@ -84,3 +83,8 @@ class LetterCoder:
         tokens = torch.from_numpy(ids)
         targets = tokens[:, 1:].masked_fill(~torch.from_numpy(counted), NO_TARGET)
         return HeldOutBatch(tokens[:, :-1], targets, torch.from_numpy(soft_mask(windows[:, 1:])))
+
+
+def _coded(letters: Windows, table: bytes) -> UInt8[Tensor, "B L"]:
+    """Return ids in memory of their own; looked up in place, because fresh pages cost more than the look-up."""
+    return torch.from_numpy(to_ids(letters, table, out=np.empty(letters.shape, dtype=np.uint8)))

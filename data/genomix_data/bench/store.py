@@ -3,9 +3,11 @@
 The numpy row is what one would write by hand: ``np.stack([mapped[s : s + width] for s in starts])`` over a
 `numpy.memmap`. Every worker is a process of its own with its own random windows; rates are of all of them together,
 taken over a time in which all of them run. The file is in the page cache, as it is after the first epoch. Building is
-the best of three, onto a disk: what the disk still has to write from before makes it vary.
+the best of three, onto a disk: what the disk still has to write from before makes it vary. The rows on training batches
+take the whole way of a pretraining run, from the number of a window to tensors of inputs and targets.
 """
 
+import functools
 import multiprocessing
 import os
 import platform
@@ -16,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from genomix_data.token_store import TokenStore, open_store, token_table
 from genomix_data.token_store.build import default_threads
 from genomix_data.token_store.layout import BASES
 from genomix_data.tokenizers import CharTokenizer
+
+if TYPE_CHECKING:
+    from genomix_data.lm_dataset import TrainingWindows
 
 _SHAPES = ((256, 1 << 10), (32, 1 << 13), (8, 1 << 17), (1, 1 << 20))
 _SYNTHETIC = 1 << 26
@@ -133,12 +138,38 @@ def _numpy(store: TokenStore, draw: _Draw, width: int) -> object:
     return np.stack([mapped[place : place + width] for place in draw.places])
 
 
+@functools.cache
+def _training_windows(path: Path, width: int, rc_augment: bool) -> "TrainingWindows":
+    from genomix_data.corpus import load_corpus
+    from genomix_data.holdout import HeldOut
+    from genomix_data.lm_dataset import TrainingWindows
+
+    corpus = load_corpus([path], CharTokenizer(), HeldOut(), longest_n_run=width)
+    return TrainingWindows(corpus, width, seed=1, jitter=True, rc_augment=rc_augment)
+
+
+def _training(store: TokenStore, draw: _Draw, width: int) -> object:
+    return _training_batch(_training_windows(store.path, width, False), draw)
+
+
+def _training_both_strands(store: TokenStore, draw: _Draw, width: int) -> object:
+    return _training_batch(_training_windows(store.path, width, True), draw)
+
+
+def _training_batch(windows: "TrainingWindows", draw: _Draw) -> object:
+    """Inputs and targets as pretraining makes them: order, jitter, strand, ids; the draw only chooses which."""
+    first = draw.places[0] % len(windows)
+    return windows.collate(windows.read(range(first, first + len(draw.starts))))
+
+
 _CHAR = token_table(CharTokenizer())
 _PATHS: dict[str, Callable[[TokenStore, _Draw, int], object]] = {
     _BASELINE: _numpy,
     "store.gather (Evo 2 ids)": _gather,
     "store.gather (HyenaDNA ids)": _gather_char,
     "store.window, one at a time": _windows,
+    "training batches (HyenaDNA)": _training,
+    "training batches, both strands": _training_both_strands,
 }
 _maps: dict[Path, "np.memmap[Any, np.dtype[np.uint8]]"] = {}
 
