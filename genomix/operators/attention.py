@@ -1,8 +1,7 @@
 """Causal attention with rotary positions, continued from a cache of keys and values.
 
-Angles are ``(position / position_scale) inv_freq``; channel ``j`` of a head turns with ``j + d/2``. ``inv_freq`` is
-part of a checkpoint, not recomputed: published StripedHyena 2 weights were run with values rounded to bf16.
-Source: Su et al. 2021, RoFormer, arXiv:2104.09864; Chen et al. 2023, position interpolation, arXiv:2306.15595.
+Angles are ``(position / position_scale) inv_freq`` (`genomix_kernels.rotary`). ``inv_freq`` is part of a checkpoint,
+not recomputed: published StripedHyena 2 weights were run with values rounded to bf16.
 """
 
 import torch
@@ -11,8 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right
 
+from genomix.operators.attention_backends import (
+    attend_causally,
+    attend_to_past_and_self,
+    why_not_in_two_parts,
+)
 from genomix.operators.precision import KeepsPrecision
 from genomix.operators.state import MixerState, write_past
+from genomix_kernels.rotary import rotary, rotary_tables
 
 QUERY_BLOCK = 1024
 """Queries that attend at a time to a cache: bounds the memory of the mask, ``QUERY_BLOCK x (cached + new)``."""
@@ -55,8 +60,7 @@ class RotaryAttention(KeepsPrecision):
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the mixed sequence."""
         q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device)[None])
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self._merge(y)
+        return self._merge(attend_causally(q, k, v))
 
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
@@ -111,21 +115,12 @@ class RotaryAttention(KeepsPrecision):
 
     def _project(self, x: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
         qkv = torch.unflatten(self.qkv(x), -1, (self.n_heads, 3, self.head_dim))
-        q, k, v = (stream.transpose(1, 2) for stream in qkv.unbind(3))  # (B, H, L, d)
-        precise = torch.promote_types(x.dtype, torch.float32)
-        scaled = positions.to(precise) / self.position_scale
-        angles = scaled[..., None] * self.inv_freq.to(precise)
-        cos, sin = (table.to(x.dtype)[:, None] for table in (angles.cos(), angles.sin()))
-        return _rotate(q, cos, sin), _rotate(k, cos, sin), v
+        cos, sin = rotary_tables(positions, self.inv_freq, position_scale=self.position_scale, dtype=x.dtype)
+        return rotary(qkv, cos, sin)
 
     def _merge(self, y: Float[Tensor, "B H L d"]) -> Float[Tensor, "B L D"]:
         out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
         return out
-
-
-def _rotate(x: Float[Tensor, "B H L d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B H L d"]:
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def _attend(
@@ -137,10 +132,12 @@ def _attend(
     """Attend from the last L of M positions; rows of padding (before ``start``) see only themselves."""
     new, everything = q.shape[2], keys.shape[2]
     if start is None and new == everything:
-        return F.scaled_dot_product_attention(q, keys, values, is_causal=True)
+        return attend_causally(q, keys, values)
     if start is None and new == 1:
         return F.scaled_dot_product_attention(q, keys, values)
     old = everything - new
+    if start is None and why_not_in_two_parts(q, keys, values) is None:
+        return attend_to_past_and_self(q, keys, values)
     if start is None and q.is_cuda:  # flash attention takes this bias as it is; no mask exists
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(new, everything))
     columns = torch.arange(everything, device=q.device)

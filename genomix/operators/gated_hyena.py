@@ -2,11 +2,10 @@
 
 ``p = W_p x``; ``z`` = a short causal filter of each of its 3D channels; ``q, k, v`` = the three streams of ``z``;
 ``y = q * (h * m + D m)`` with ``m = k v``; out = ``W_o y + b_o``. Hyena-SE has a short explicit ``h``, Hyena-MR one of
-medium length, Hyena-LI one of unlimited length that is a sum of exponentials. Source: Ku et al. 2025, Systems and
-Algorithms for Convolutional Multi-Hybrid Language Models at Scale, arXiv:2503.01868.
+medium length, Hyena-LI one of unlimited length that is a sum of exponentials. What lies between the projections is one
+operation, `genomix_kernels.hyena_gated`. Source: Ku et al. 2025, Systems and Algorithms for Convolutional Multi-Hybrid
+Language Models at Scale, arXiv:2503.01868.
 """
-
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,12 +13,11 @@ from torch import Tensor, nn
 
 from genomix.operators.fp8 import ScaledLinear
 from genomix.operators.precision import KeepsPrecision
-from genomix.operators.state import MixerState, append_tail
-from genomix_kernels.causal_fir import causal_fir
-from genomix_kernels.modal_conv import modal_conv
-
-TapOrder = Literal["convolution", "cross_correlation"]
-"""``convolution``: the first stored tap weighs the current token. ``cross_correlation``: the last one does."""
+from genomix.operators.state import MixerState
+from genomix_kernels.channel_major import from_channels, to_channels
+from genomix_kernels.hyena_gated import HyenaState, Modes, TapOrder, Taps, hyena_gated, hyena_gated_extend
+from genomix_kernels.hyena_step import hyena_step
+from genomix_kernels.skinny_linear import skinny_linear
 
 
 class ShortFeaturizer(nn.Module):
@@ -29,20 +27,25 @@ class ShortFeaturizer(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, filter_len).uniform_(-(3**-0.5), 3**-0.5))
 
-    def taps(self) -> Float[Tensor, "C K"]:
-        """Return the taps, the one of the current token first; stored in cross-correlation order."""
-        return self.weight.flip(-1)
+    def taps(self) -> Taps:
+        """Return the taps, as they are stored."""
+        return Taps(self.weight, order="cross_correlation")
 
 
 class ExplicitFilter(nn.Module):
-    """Taps shared by groups of neighbouring channels, with an optional skip gain."""
+    """Taps shared by groups of neighbouring channels, with an optional skip gain.
+
+    ``tap_order``: ``convolution``: the first stored tap weighs the current token; ``cross_correlation``: the last.
+    """
+
+    state_name = "inner"
 
     def __init__(
         self, channels: int, n_groups: int, filter_len: int, *, tap_order: TapOrder, has_skip: bool
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.tap_order = tap_order
+        self.tap_order: TapOrder = tap_order
         bound = 3**-0.5 if tap_order == "cross_correlation" else 0.0
         initial = torch.empty(n_groups, filter_len).uniform_(-bound, bound)
         if tap_order == "convolution":
@@ -55,34 +58,25 @@ class ExplicitFilter(nn.Module):
         """Number of taps."""
         return self.h.shape[1]
 
-    def taps(self) -> Float[Tensor, "G K"]:
-        """Return each group's taps, the one of the current token first."""
-        return self.h if self.tap_order == "convolution" else self.h.flip(-1)
+    def filter(self) -> Taps:
+        """Return what describes the filter to a kernel."""
+        return Taps(self.h, self.D, self.tap_order)
 
-    def init_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MixerState:
+    def init_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return the inputs before the first token: zeros."""
-        return {
-            "inner": torch.zeros(batch_size, self.channels, self.filter_len - 1, device=device, dtype=dtype)
-        }
-
-    def forward(
-        self, m: Float[Tensor, "B D L"], state: MixerState
-    ) -> tuple[Float[Tensor, "B D L"], MixerState]:
-        """Return ``h * m + D m`` and the state after it."""
-        y, tail = _filtered(m, self.taps(), state["inner"])
-        if self.D is not None:
-            y = torch.addcmul(y, self.D.to(y.dtype)[:, None], m)
-        return y, {"inner": tail}
+        return torch.zeros(batch_size, self.channels, self.filter_len - 1, device=device, dtype=dtype)
 
 
 class ModalFilter(KeepsPrecision):
     """``h[t] = sum_n residues[n] exp(log_poles[n] t)`` for each channel, with a skip gain.
 
     Poles and residues stay in fp32 whatever the model's dtype: a relative error of bf16 in ``log_poles`` is an error of
-    order one after some hundred tokens.
+    order one after some hundred tokens. With ``rounds_before_skip`` the filtered part is rounded to the activations'
+    dtype before the skip term is added, as the published runtime does.
     """
 
     precise = ("log_poles", "residues")
+    state_name = "modes"
 
     def __init__(self, channels: int, n_modes: int, *, rounds_before_skip: bool) -> None:
         super().__init__()
@@ -92,23 +86,14 @@ class ModalFilter(KeepsPrecision):
         self.D = nn.Parameter(torch.randn(channels))
         self.rounds_before_skip = rounds_before_skip
 
-    def init_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MixerState:
+    def filter(self) -> Modes:
+        """Return what describes the filter to a kernel."""
+        return Modes(self.log_poles, self.residues, self.D, self.rounds_before_skip)
+
+    def init_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return the modes before the first token: zeros, in fp32 or above."""
         precise = torch.promote_types(dtype, torch.float32)
-        return {"modes": torch.zeros(batch_size, *self.log_poles.shape, device=device, dtype=precise)}
-
-    def forward(
-        self, m: Float[Tensor, "B D L"], state: MixerState
-    ) -> tuple[Float[Tensor, "B D L"], MixerState]:
-        """Return ``h * m + D m`` and the state after it."""
-        if (
-            self.rounds_before_skip
-        ):  # as the published runtime: the filtered part is rounded to the activations' dtype
-            y, modes = modal_conv(m, self.log_poles, self.residues, state=state["modes"])
-            y = y + self.D.to(m.dtype)[:, None] * m
-        else:
-            y, modes = modal_conv(m, self.log_poles, self.residues, self.D, state=state["modes"])
-        return y, {"modes": modes}
+        return torch.zeros(batch_size, *self.log_poles.shape, device=device, dtype=precise)
 
 
 class GatedHyena(nn.Module):
@@ -147,8 +132,9 @@ class GatedHyena(nn.Module):
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the mixed sequence."""
-        y, _ = self.extend(x, self.init_state(x.shape[0], device=x.device, dtype=x.dtype))
-        return y
+        p = self._project(x)
+        y = hyena_gated(p, self.featurizer.taps(), self.filter.filter(), is_interleaved=self.is_interleaved)
+        return self._merge(y)
 
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
@@ -156,7 +142,8 @@ class GatedHyena(nn.Module):
         """Return the state before the first token; its size does not depend on ``max_len``."""
         channels, filter_len = self.featurizer.weight.shape
         tail = torch.zeros(batch_size, channels, filter_len - 1, device=device, dtype=dtype)
-        return {"featurizer": tail, **self.filter.init_state(batch_size, device=device, dtype=dtype)}
+        inner = self.filter.init_state(batch_size, device=device, dtype=dtype)
+        return {"featurizer": tail, self.filter.state_name: inner}
 
     def extend(
         self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None = None
@@ -171,47 +158,34 @@ class GatedHyena(nn.Module):
         p = self._project(x)
         if keep is not None:
             p = p * keep[:, None]
-        z, tail = _filtered(p, self.featurizer.taps(), state["featurizer"])
-        q, k, v = self._streams(z)
-        y, inner = self.filter(k * v, state)
-        out: Tensor = self.out_proj((q * y).transpose(1, 2))
-        return out, {"featurizer": tail, **inner}
+        y, after = hyena_gated_extend(
+            p, self.featurizer.taps(), self.filter.filter(), self._known(state), is_interleaved=self.is_interleaved
+        )
+        return self._merge(y), {"featurizer": after.featurizer, self.filter.state_name: after.inner}
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the output at one more token; the state is changed in place, as a CUDA graph needs it."""
-        y, after = self.extend(x, state)
-        for name, tensor in after.items():
-            state[name].copy_(tensor)
-        return y
+        p = (
+            skinny_linear(x[:, 0], self.projections.weight)
+            if type(self.projections) is nn.Linear
+            else self.projections(x[:, 0])
+        )
+        y = hyena_step(
+            p, self.featurizer.taps(), self.filter.filter(), self._known(state), is_interleaved=self.is_interleaved
+        )
+        return skinny_linear(y, self.out_proj.weight, self.out_proj.bias)[:, None]
+
+    def _known(self, state: MixerState) -> HyenaState:
+        return HyenaState(state["featurizer"], state[self.filter.state_name])
 
     def _project(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
         if type(self.projections) is nn.Linear:
-            # written channels first by the product itself, as the filters read it
-            return torch.matmul(self.projections.weight, x.transpose(1, 2))
+            return to_channels(x, self.projections.weight)
         projected: Tensor = self.projections(x)
         return projected.transpose(1, 2)
 
-    def _streams(self, z: Float[Tensor, "B C L"]) -> tuple[Tensor, Tensor, Tensor]:
-        if self.is_interleaved:
-            q, k, v = torch.unflatten(z, 1, (self.d_model, 3)).unbind(2)
-        else:
-            q, k, v = torch.unflatten(z, 1, (3, self.d_model)).unbind(1)
-        return q, k, v
-
-
-FEW_TOKENS = 4
-"""Up to so many new tokens are summed directly; a kernel for whole sequences would compute outputs that are known."""
-
-
-def _filtered(
-    new: Float[Tensor, "B D L"], taps: Float[Tensor, "G K"], tail: Float[Tensor, "B D T"]
-) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D T"]]:
-    """Return the filtered new inputs and the tail for the time after."""
-    joined, after = append_tail(tail, new)
-    if new.shape[-1] > FEW_TOKENS:
-        return causal_fir(joined, taps)[..., tail.shape[-1] :], after
-    precise = torch.promote_types(new.dtype, torch.float32)
-    windows = joined.unfold(-1, taps.shape[1], 1)  # (B, D, L, K), oldest input first
-    grouped = torch.unflatten(windows, 1, (taps.shape[0], -1))
-    y = (grouped.to(precise) * taps.flip(-1)[:, None, None].to(precise)).sum(-1)
-    return y.flatten(1, 2).to(new.dtype), after
+    def _merge(self, y: Float[Tensor, "B D L"]) -> Float[Tensor, "B L D"]:
+        if type(self.out_proj) is nn.Linear:
+            return from_channels(y, self.out_proj.weight, self.out_proj.bias)
+        out: Tensor = self.out_proj(y.transpose(1, 2))
+        return out

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genomix_cli.kernel_table import print_kernels
+from genomix_data.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -19,13 +22,15 @@ class Subject(StrEnum):
     data = "data"
     vcf = "vcf"
     models = "models"
+    kernels = "kernels"
 
 
 def command(
     subject: Annotated[
         Subject,
         typer.Argument(
-            help="data: how fast a token store feeds a training loop; vcf: VCF in and out; models: whole models."
+            help="data: how fast a token store feeds a training loop; vcf: VCF in and out; models: whole models; "
+            "kernels: every backend of every operation, checked against float64."
         ),
     ],
     fasta: Annotated[
@@ -43,10 +48,36 @@ def command(
         str, typer.Option(help="models: a registered name; weights are random.")
     ] = "hyenadna/demo",
     what: Annotated[str, typer.Option(help="models: of forward,decode,train,chunked.")] = "forward,decode",
-    lengths: Annotated[str, typer.Option(help="models: tokens of a sequence.")] = "1024",
+    ops: Annotated[
+        str, typer.Option(help="kernels: operations.")
+    ] = "fftconv,modal_conv,causal_fir,hyena_gated",
+    backends: Annotated[
+        str | None,
+        typer.Option(help="kernels: only these backends and other libraries.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="kernels: small shapes; always so on a CPU.", show_default=False)
+    ] = False,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="models, kernels: tokens of a sequence; default: 1024, and a list for each operation.",
+            show_default=False,
+        ),
+    ] = None,
     batches: Annotated[str, typer.Option(help="models: sequences of a batch.")] = "1",
-    device: Annotated[str, typer.Option(help="models: cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="models: bf16 or fp32.")] = "fp32",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="models, kernels: cpu or cuda; default: cpu, and cuda if there is one.", show_default=False
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="models, kernels: bf16, fp32 (kernels: fp16); default: fp32, and bf16.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
     """Measure how fast this machine does a thing, beside the simplest way to do it.
@@ -70,13 +101,15 @@ def command(
             "rows": measure_models(
                 model,
                 what=_listed(what),
-                lengths=[int(length) for length in _listed(lengths)],
-                batches=[int(batch) for batch in _listed(batches)],
-                device=device,
-                dtype=dtype,
+                lengths=_numbers("--lengths", lengths or "1024"),
+                batches=_numbers("--batches", batches),
+                device=device or "cpu",
+                dtype=dtype or "fp32",
                 say=say,
             ),
         }
+    elif subject is Subject.kernels:
+        result = _measure_kernels(ops, backends, lengths, device, dtype, quick)
     else:
         from genomix_data.bench.store import measure
 
@@ -89,12 +122,51 @@ def command(
         _print_vcf(result)
     elif subject is Subject.models:
         _print_models(result)
+    elif subject is Subject.kernels:
+        print_kernels(result)
     else:
         _print_data(result)
 
 
+def _measure_kernels(
+    ops: str, backends: str | None, lengths: str | None, device: str | None, dtype: str | None, quick: bool
+) -> dict[str, Any]:
+    import torch
+
+    from genomix.provenance import run_record
+    from genomix_cli.console import say
+    from genomix_kernels.bench import RequestError, measure_kernels
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        result = measure_kernels(
+            _listed(ops),
+            lengths=None if lengths is None else _numbers("--lengths", lengths),
+            dtype=dtype or "bf16",
+            device=device,
+            quick=quick or device == "cpu",
+            backends=None if backends is None else _listed(backends),
+            say=say,
+        )
+    except RequestError as error:
+        raise ConfigError(str(error)) from error
+    record = run_record()
+    result["meta"].update({key: record[key] for key in ("commit", "command", "processor")})
+    result["versions"] = {}
+    return result
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError as error:
+        raise ConfigError(
+            f"{option} is {text!r}; give whole numbers with commas between, as in {option} 1024,8192."
+        ) from error
 
 
 def _print_models(result: dict[str, Any]) -> None:

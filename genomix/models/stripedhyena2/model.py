@@ -4,8 +4,6 @@
 Source: Ku et al. 2025, arXiv:2503.01868; Brixi et al. 2025 (Evo 2).
 """
 
-import math
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -15,6 +13,8 @@ from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.operators.attention import RotaryAttention
 from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
 from genomix.operators.state import MixerState
+from genomix_kernels.gated_product import Activation, gated_product
+from genomix_kernels.rms_norm import add_rms_norm, rms_norm
 
 ModelState = list[MixerState]
 """The state of each block's mixer, in order."""
@@ -117,22 +117,22 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the residual stream after the block."""
-        x = x + self.mixer(self.pre_norm(x))
-        return self._mlp(x)
+        return self._mlp(x, self.mixer(self.pre_norm(x)))
 
     def extend(
         self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
     ) -> tuple[Float[Tensor, "B L D"], MixerState]:
         """Return the residual stream at L more tokens, and the mixer's state after them."""
         mixed, after = self.mixer.extend(self.pre_norm(x), state, keep)
-        return self._mlp(x + mixed), after
+        return self._mlp(x, mixed), after
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""
-        return self._mlp(x + self.mixer.step(self.pre_norm(x), state))
+        return self._mlp(x, self.mixer.step(self.pre_norm(x), state))
 
-    def _mlp(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        y: Tensor = x + self.mlp(self.post_norm(x))
+    def _mlp(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        normed, x = self.post_norm.add_and_norm(x, mixed)
+        y: Tensor = x + self.mlp(normed)
         return y
 
 
@@ -146,13 +146,14 @@ class RMSNorm(nn.Module):
         self.eps_outside_root = config.norm_eps_outside_root
 
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
-        """Return the normed features, in their own dtype; the sum of squares is taken in fp32."""
-        if self.eps_outside_root:
-            rms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
-            return self.scale * (x / (rms + self.eps))
-        precise = torch.promote_types(x.dtype, torch.float32)
-        variance = x.to(precise).pow(2).mean(-1, keepdim=True)
-        return self.scale * (x.to(precise) * torch.rsqrt(variance + self.eps)).to(x.dtype)
+        """Return the normed features, in their own dtype; computed in fp32."""
+        return rms_norm(x, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root)
+
+    def add_and_norm(
+        self, x: Float[Tensor, "*shape D"], residual: Float[Tensor, "*shape D"]
+    ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
+        """Return the normed sum of two streams, and the sum."""
+        return add_rms_norm(x, residual, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root)
 
 
 class GatedMLP(nn.Module):
@@ -167,10 +168,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
         """Return the transformed features of each position."""
-        gate = self.l1(x)
-        if self.has_gelu:
-            gate = F.gelu(gate)
-        y: Tensor = self.l3(gate * self.l2(x))
+        activation: Activation = "gelu" if self.has_gelu else "identity"
+        y: Tensor = self.l3(gated_product(self.l1(x), self.l2(x), activation=activation))
         return y
 
 

@@ -40,7 +40,7 @@ def _matrix(taps: Float[Tensor, "G K"], block: int) -> Float[Tensor, "G J C"]:
     return windows[:, 1:].flip(1)
 
 
-def why_not(u: Tensor, taps: Tensor, bias: Tensor | None = None) -> str | None:
+def why_not(u: Tensor, taps: Tensor) -> str | None:
     """Return why this backend cannot serve, or None."""
     if taps.shape[1] < SHORTEST:
         return f"{taps.shape[1]} taps are too few for matrix products to pay"

@@ -18,7 +18,7 @@ def causal_fir_torch_conv(
         return F.conv1d(padded, weight, None if bias is None else bias.to(u.dtype), groups=u.shape[1])
 
 
-def why_not(u: Tensor, taps: Tensor, bias: Tensor | None = None) -> str | None:
+def why_not(u: Tensor, taps: Tensor) -> str | None:
     """Return why this backend cannot serve, or None."""
     if torch.promote_types(u.dtype, torch.float32) != torch.promote_types(taps.dtype, torch.float32):
         return f"input is {u.dtype} and taps are {taps.dtype}"

@@ -7,7 +7,7 @@ powers of ``exp(a C)`` that never exceed one, so that fast modes underflow to ze
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,11 +17,11 @@ CHUNK = 64
 
 def modal_conv_chunked(
     u: Float[Tensor, "B D L"],
-    log_poles: Float[Tensor, "D N"],
-    residues: Float[Tensor, "D N"],
+    log_poles: Num[Tensor, "D N"],
+    residues: Num[Tensor, "D N"],
     skip: Float[Tensor, " D"] | None = None,
-    state: Float[Tensor, "B D N"] | None = None,
-) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
+    state: Num[Tensor, "B D N"] | None = None,
+) -> tuple[Float[Tensor, "B D L"], Num[Tensor, "B D N"]]:
     """As `modal_conv`; differentiable in every tensor."""
     batch, _, seqlen = u.shape
     dtype = torch.promote_types(torch.promote_types(u.dtype, log_poles.dtype), torch.float32)
@@ -37,19 +37,21 @@ def modal_conv_chunked(
             rest = seqlen - whole
             tail, s = _whole_chunks(u[..., whole:].to(dtype), a, weights, modes[..., : rest + 1], s, rest)
             y = torch.cat([y, tail], dim=-1)
+        if y.is_complex():
+            y = y.real
         if skip is not None:
-            y = torch.addcmul(y, skip.to(dtype)[:, None], u.to(dtype))
+            y = torch.addcmul(y, skip.to(y.dtype)[:, None], u.to(y.dtype))
     return y.to(u.dtype), s
 
 
 def _whole_chunks(
-    u: Float[Tensor, "B D L"],
-    a: Float[Tensor, "D N"],
-    weights: Float[Tensor, "D N"],
-    modes: Float[Tensor, "D N T"],
-    start: Float[Tensor, "B D N"],
+    u: Num[Tensor, "B D L"],
+    a: Num[Tensor, "D N"],
+    weights: Num[Tensor, "D N"],
+    modes: Num[Tensor, "D N T"],
+    start: Num[Tensor, "B D N"],
     chunk: int,
-) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B D N"]]:
+) -> tuple[Num[Tensor, "B D L"], Num[Tensor, "B D N"]]:
     batch, channels, seqlen = u.shape
     n_chunks = seqlen // chunk
     rows = u.reshape(batch, channels, n_chunks, chunk).transpose(0, 1)  # (D, B, c, C)
@@ -62,7 +64,7 @@ def _whole_chunks(
     return y.transpose(0, 1).reshape(batch, channels, seqlen), final.transpose(0, 1)
 
 
-def _toeplitz(h: Float[Tensor, "D C"]) -> Float[Tensor, "D C C"]:
+def _toeplitz(h: Num[Tensor, "D C"]) -> Num[Tensor, "D C C"]:
     """Return ``T[d, j, i] = h[d, i - j]``, zero below the diagonal."""
     chunk = h.shape[1]
     padded = F.pad(h, (chunk - 1, 0))  # windows of it, read backwards, are the rows of T
@@ -70,8 +72,8 @@ def _toeplitz(h: Float[Tensor, "D C"]) -> Float[Tensor, "D C C"]:
 
 
 def _scan(
-    summaries: Float[Tensor, "D B c N"], log_decay: Float[Tensor, "D N"], start: Float[Tensor, "D B N"]
-) -> tuple[Float[Tensor, "D B c N"], Float[Tensor, "D B N"]]:
+    summaries: Num[Tensor, "D B c N"], log_decay: Num[Tensor, "D N"], start: Num[Tensor, "D B N"]
+) -> tuple[Num[Tensor, "D B c N"], Num[Tensor, "D B N"]]:
     """Return the state before each chunk, and the one after the last: ``S_{c+1} = exp(log_decay) S_c + summary_c``."""
     states = torch.cat(
         [start[:, :, None], summaries], dim=2

@@ -1,0 +1,121 @@
+"""`modal_conv` on a GPU as a scan of chunks on tensor cores, with every gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genomix_kernels.hyena_gated.filters import Modes
+from genomix_kernels.triton_support import launched_on, why_not_triton
+
+MOST_MODES = 64
+
+
+def modal_conv_triton(
+    u: Tensor,
+    log_poles: Tensor,
+    residues: Tensor,
+    skip: Tensor | None = None,
+    state: Tensor | None = None,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `modal_conv`; differentiable in every tensor, and through the final state."""
+    signals = [None if x is None else _unit_stride(x) for x in (post_gate, u, pre_gate)]
+    before = None if state is None else state.float()
+    y, final = _Modal.apply(*signals, log_poles, residues, skip, before)  # type: ignore[no-untyped-call]
+    return y, final
+
+
+def why_not(
+    u: Tensor,
+    log_poles: Tensor,
+    residues: Tensor,
+    skip: Tensor | None = None,
+    state: Tensor | None = None,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+) -> str | None:
+    """Return why this backend cannot serve, or None."""
+    if log_poles.is_complex():
+        return "the poles are complex"
+    reason = why_not_triton(*(x for x in (u, log_poles, residues, skip, state, pre_gate, post_gate) if x is not None))
+    if reason is not None:
+        return reason
+    if log_poles.dtype is not torch.float32 or residues.dtype is not torch.float32:
+        return "poles and residues are not in fp32"
+    if log_poles.shape[1] > MOST_MODES:
+        return f"{log_poles.shape[1]} modes are more than {MOST_MODES}"
+    if any(gate is not None and gate.dtype != u.dtype for gate in (pre_gate, post_gate)):
+        return "gates and input differ in dtype"
+    return None
+
+
+class _Modal(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor | None,
+        k: Tensor,
+        v: Tensor | None,
+        log_poles: Tensor,
+        residues: Tensor,
+        skip: Tensor | None,
+        state: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        from genomix_kernels.hyena_gated.fir_launch import Streams
+        from genomix_kernels.hyena_gated.modal_launch import modal_forward
+
+        ctx.set_materialize_grads(False)
+        inner = Modes(log_poles.contiguous(), residues.contiguous(), skip)
+        start = None if state is None else state.contiguous()
+        with launched_on(k):
+            y, final, saved = modal_forward(
+                Streams(q, k, v), None, inner, start, None, saves=any(ctx.needs_input_grad)
+            )
+        ctx.save_for_backward(q, k, v, log_poles, residues, skip, state, saved)
+        return y, final
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        from genomix_kernels.hyena_gated.fir_launch import Streams
+        from genomix_kernels.hyena_gated.modal_launch import TILE, modal_backward
+
+        q, k, v, log_poles, residues, skip, state, saved = ctx.saved_tensors
+        rest = None
+        if d_final is not None and k.shape[-1] % TILE:
+            # inside a tile the last token's state has a gradient of its own kind, which the plain formula takes
+            rest, d_final = _through_final_state(ctx, d_final), None
+        gradients = Streams(*(None if x is None else torch.empty_like(x) for x in (q, k, v)))
+        inner = Modes(log_poles.contiguous(), residues.contiguous(), skip)
+        dy = torch.zeros_like(k) if dy is None else _unit_stride(dy)
+        d_end = None if d_final is None else d_final.contiguous()
+        with launched_on(k):
+            found = modal_backward(Streams(q, k, v), None, inner, saved, dy, d_end, gradients)
+        all_found = [
+            *gradients, found.log_poles, found.residues,
+            None if skip is None else found.skip.to(skip.dtype), None if state is None else found.state,
+        ]  # fmt: skip
+        if rest is not None:
+            all_found = [a if b is None else a + b for a, b in zip(all_found, rest, strict=True)]  # type: ignore[operator]
+        return tuple(all_found)
+
+
+def _through_final_state(ctx: Any, d_final: Tensor) -> list[Tensor | None]:
+    """Return the gradients of ``sum(d_final final)`` by every input, by the formula in torch."""
+    from genomix_kernels.modal_conv.chunked import modal_conv_chunked
+
+    q, k, v, log_poles, residues, skip, state, _ = ctx.saved_tensors
+    with torch.enable_grad():
+        inputs = [None if x is None else x.detach().requires_grad_() for x in (k, v, log_poles, residues, state)]
+        k_, v_, poles, weights, start = inputs
+        _, final = modal_conv_chunked(k_ if v_ is None else k_ * v_, poles, weights, None, start)
+        present = [x for x in inputs if x is not None]
+        found = iter(torch.autograd.grad(final, present, d_final, allow_unused=True))
+    dk, dv, d_poles, d_residues, d_state = (None if x is None else next(found) for x in inputs)
+    del q, skip
+    return [None, dk, dv, d_poles, d_residues, None, d_state]
+
+
+def _unit_stride(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -1,0 +1,130 @@
+"""`rms_norm` and `add_rms_norm` as one Triton kernel forward and one backward.
+
+Backward keeps the inputs alone. The gradient of ``scale`` is summed in a fixed order, so that it is the same each time.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from genomix_kernels.rms_norm.triton_kernels import rms_norm_bwd_kernel, rms_norm_fwd_kernel
+from genomix_kernels.triton_support import launched_on, n_processors, next_power_of_two
+
+ELEMENTS = 2048
+"""Elements that a program holds at least: rows shorter than this share one."""
+
+THREADS_A_PROCESSOR = {2: 700, 4: 512}
+"""By bytes an element, about how many threads the registers of a multiprocessor allow at once in the backward pass.
+
+Its programs loop over rows, so that each sums its part of the gradient of ``scale``. More would run in a second, short
+round.
+"""
+
+
+def rms_norm_triton(
+    x: Float[Tensor, "*shape D"], scale: Float[Tensor, " D"], *, eps: float, eps_outside_root: bool
+) -> Float[Tensor, "*shape D"]:
+    """As `rms_norm`."""
+    normed, _ = _RMSNorm.apply(x, None, scale, eps, eps_outside_root)  # type: ignore[no-untyped-call]
+    assert isinstance(normed, Tensor)
+    return normed
+
+
+def add_rms_norm_triton(
+    x: Float[Tensor, "*shape D"],
+    residual: Float[Tensor, "*shape D"],
+    scale: Float[Tensor, " D"],
+    *,
+    eps: float,
+    eps_outside_root: bool,
+) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
+    """As `add_rms_norm`."""
+    normed, s = _RMSNorm.apply(x, residual, scale, eps, eps_outside_root)  # type: ignore[no-untyped-call]
+    return normed, s
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, scale: Tensor, eps: float, eps_outside_root: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        x, scale = x.contiguous(), scale.contiguous()
+        residual = None if residual is None else residual.contiguous()
+        dtype = x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
+        normed = torch.empty_like(x, dtype=dtype)
+        s = None if residual is None else torch.empty_like(x, dtype=dtype)
+        shape = _Shape(x)
+        with launched_on(x):
+            rms_norm_fwd_kernel[(shape.n_tiles,)](
+                x,
+                x if residual is None else residual,
+                scale,
+                normed,
+                normed if s is None else s,
+                shape.n_rows,
+                eps,
+                EPS_OUTSIDE_ROOT=eps_outside_root,
+                HAS_RESIDUAL=residual is not None,
+                **shape.settings,
+            )
+        ctx.save_for_backward(x if s is None else s, scale)
+        ctx.set_materialize_grads(False)
+        ctx.dtypes = x.dtype, dtype if residual is None else residual.dtype
+        ctx.eps, ctx.eps_outside_root = eps, eps_outside_root
+        return normed, s
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dnormed: Tensor | None, ds: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        dx, dscale = ds, None
+        if dnormed is not None:
+            dx, dscale = _backward(x, scale, dnormed, ds, ctx.eps, ctx.eps_outside_root)
+        if dx is None:
+            return None, None, dscale, None, None
+        x_dtype, residual_dtype = ctx.dtypes
+        return dx.to(x_dtype), dx.to(residual_dtype) if ctx.needs_input_grad[1] else None, dscale, None, None
+
+
+def _backward(
+    x: Tensor, scale: Tensor, dnormed: Tensor, ds: Tensor | None, eps: float, eps_outside_root: bool
+) -> tuple[Tensor, Tensor]:
+    dnormed = dnormed.contiguous()
+    ds = None if ds is None else ds.contiguous()
+    shape = _Shape(x)
+    threads = THREADS_A_PROCESSOR[max(x.element_size(), dnormed.element_size())]
+    at_once = n_processors(x.device) * max(1, round(threads / (32 * shape.settings["num_warps"])))
+    n_programs = min(shape.n_tiles, at_once)
+    dx = torch.empty_like(x)
+    parts = torch.empty(n_programs, x.shape[-1], device=x.device, dtype=torch.float32)
+    with launched_on(x):
+        rms_norm_bwd_kernel[(n_programs,)](
+            x,
+            scale,
+            dnormed,
+            dnormed if ds is None else ds,
+            dx,
+            parts,
+            shape.n_rows,
+            eps,
+            HAS_DSUM=ds is not None,
+            EPS_OUTSIDE_ROOT=eps_outside_root,
+            **shape.settings,
+        )
+    return dx, parts.sum(0).to(scale.dtype)
+
+
+class _Shape:
+    """How rows are dealt out to programs."""
+
+    def __init__(self, x: Tensor) -> None:
+        d = x.shape[-1]
+        block = next_power_of_two(d)
+        self.n_rows = x.numel() // d
+        rows = max(1, ELEMENTS // block)
+        self.n_tiles = -(-self.n_rows // rows)
+        n_warps = min(max(rows * block // 512, 1), 16)  # 16 elements a thread, two loads of 16 bytes in bf16
+        self.settings = {"D": d, "BLOCK_D": block, "ROWS": rows, "num_warps": n_warps}

@@ -1,0 +1,181 @@
+"""Pieces of Triton kernels over sequences: eight neighbouring tokens a thread, short filters among them, gates.
+
+A block of ``8 T`` tokens is loaded with 16-byte accesses and taken apart into eight tensors of ``T`` lanes: lane ``l``
+of tensor ``j`` is token ``8 l + j``. Together with the eight tokens before it (a second aligned load, which the cache
+serves) a thread then holds all that a filter of up to nine taps reads: no shuffles and no unaligned access.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def split8(x, T: tl.constexpr):
+    """Return the eight tensors of ``T`` lanes of a block of ``8 T`` tokens; all of it stays in registers."""
+    even, odd = tl.split(tl.reshape(x, (T, 4, 2)))
+    even_low, even_high = tl.split(tl.reshape(even, (T, 2, 2)))
+    odd_low, odd_high = tl.split(tl.reshape(odd, (T, 2, 2)))
+    x0, x4 = tl.split(even_low)
+    x2, x6 = tl.split(even_high)
+    x1, x5 = tl.split(odd_low)
+    x3, x7 = tl.split(odd_high)
+    return (x0, x1, x2, x3, x4, x5, x6, x7)
+
+
+@triton.jit
+def join8(x, T: tl.constexpr):
+    """Return the block of ``8 T`` tokens of eight tensors: `split8` backwards."""
+    even = tl.join(tl.join(x[0], x[4]), tl.join(x[2], x[6]))
+    odd = tl.join(tl.join(x[1], x[5]), tl.join(x[3], x[7]))
+    return tl.reshape(tl.join(tl.reshape(even, (T, 4)), tl.reshape(odd, (T, 4))), (T * 8,))
+
+
+@triton.jit
+def load_block(pointers, t, seqlen, is_row):
+    """Return the inputs at positions ``t`` in fp32; 0 outside the sequence."""
+    return tl.load(pointers, mask=is_row & (t >= 0) & (t < seqlen), other=0.0).to(tl.float32)
+
+
+@triton.jit
+def load_taps(pointer, N_TAPS: tl.constexpr, IS_REVERSED: tl.constexpr, is_row):
+    """Return the taps of one filter a lane (or of one filter), that of the current input first, in fp32."""
+    taps = ()
+    for i in tl.static_range(N_TAPS):
+        at = N_TAPS - 1 - i if IS_REVERSED else i
+        taps = taps + (tl.load(pointer + at, mask=is_row, other=0.0).to(tl.float32),)
+    return taps
+
+
+@triton.jit
+def fir_at(x, taps, j: tl.constexpr, N_TAPS: tl.constexpr):
+    """Return ``sum_i taps[i] x[j - i]``."""
+    y = x[j] * taps[0]
+    for i in tl.static_range(1, N_TAPS):
+        y += x[j - i] * taps[i]
+    return y
+
+
+@triton.jit
+def adjoint_fir_at(y, taps, j: tl.constexpr, N_TAPS: tl.constexpr):
+    """Return ``sum_i taps[i] y[j + i]``: what input ``j`` gets of the gradients of its outputs."""
+    x = y[j] * taps[0]
+    for i in tl.static_range(1, N_TAPS):
+        x += y[j + i] * taps[i]
+    return x
+
+
+@triton.jit
+def window_before(rows, t, seqlen, is_row, T: tl.constexpr, tail_rows, F: tl.constexpr, HAS_TAIL: tl.constexpr):
+    """Return the eight tokens before each lane's own, in fp32.
+
+    Args:
+        rows: Pointer to token 0, one for each token of the block, or one for all.
+        t: Position of each token of the block.
+        seqlen: Of the sequence.
+        is_row: Whether there is such a row.
+        T: Lanes.
+        tail_rows: Pointer to the ``F - 1`` inputs before token 0, one a lane, or one for all.
+        F: Taps of the filter that reads them.
+        HAS_TAIL: Whether there are such inputs; else they are 0.
+    """
+    before = split8(load_block(rows + t - 8, t - 8, seqlen, is_row), T)
+    if not HAS_TAIL:
+        return before
+    # lanes that begin at token 0 have the tail for their past
+    lane_t, _1, _2, _3, _4, _5, _6, _7 = split8(t, T)
+    filled = ()
+    for j in tl.static_range(8):
+        if j >= 9 - F:
+            past = tl.load(tail_rows + tl.zeros_like(lane_t) + (j - 9 + F), mask=lane_t == 0, other=0.0).to(tl.float32)
+            filled = filled + (before[j] + past,)
+        else:
+            filled = filled + (before[j],)
+    return filled
+
+
+@triton.jit
+def rounded(x, like):
+    """Return ``x`` as it is after a trip through the dtype that a pointer points to, in fp32."""
+    return x.to(like.dtype.element_ty).to(tl.float32)
+
+
+@triton.jit
+def next_lanes(own, following, ROWS: tl.constexpr, LANES: tl.constexpr):
+    """Return what the next lane of a row holds; the last lane of a row gets lane 0 of ``following``."""
+    lane = tl.arange(0, LANES)[None, :] + tl.zeros((ROWS, 1), tl.int32)
+    merged = tl.where(lane == 0, tl.reshape(following, (ROWS, LANES)), tl.reshape(own, (ROWS, LANES)))
+    return tl.reshape(tl.gather(merged, (lane + 1) % LANES, 1), (ROWS * LANES,))
+
+
+@triton.jit
+def first_lanes(x, ROWS: tl.constexpr, LANES: tl.constexpr):
+    """Return lane 0 of each row."""
+    lane = tl.arange(0, LANES)[None, :]
+    return tl.sum(tl.where(lane == 0, tl.reshape(x, (ROWS, LANES)), 0.0), 1)
+
+
+@triton.jit
+def next_lanes_in_order(own, own_first, next_first, ROWS: tl.constexpr, LANES: tl.constexpr):
+    """Return what the next lane holds where rows follow each other: the last lane of a row sees the next row's first.
+
+    Args:
+        own: ``ROWS x LANES`` lanes.
+        own_first: `first_lanes` of it.
+        next_first: The same of the tile that follows.
+        ROWS: Rows of the tile.
+        LANES: Lanes of a row.
+    """
+    r = tl.arange(0, ROWS)
+    after = tl.gather(tl.where(r == 0, next_first, own_first), (r + 1) % ROWS, 0)
+    lane = tl.arange(0, LANES)[None, :] + tl.zeros((ROWS, 1), tl.int32)
+    merged = tl.where(lane == 0, after[:, None], tl.reshape(own, (ROWS, LANES)))
+    return tl.reshape(tl.gather(merged, (lane + 1) % LANES, 1), (ROWS * LANES,))
+
+
+@triton.jit
+def diagonal_sums(g, C: tl.constexpr):
+    """Return ``sum_j g[j, j + l]`` for ``l = 0 .. C - 1``, and the same for ``l - C``."""
+    j = tl.arange(0, C)[:, None]
+    i = j + tl.arange(0, C)[None, :]
+    skewed = tl.gather(g, i % C, 1)
+    return tl.sum(tl.where(i < C, skewed, 0.0), 0), tl.sum(tl.where(i >= C, skewed, 0.0), 0)
+
+
+@triton.jit
+def high_part(x, like):
+    """Return an operand of a matrix product, rounded to the dtype behind a pointer."""
+    return x.to(like.dtype.element_ty)
+
+
+@triton.jit
+def low_part(x, like):
+    """Return what `high_part` left out, rounded likewise: the sum of both has 16 bits of mantissa or more."""
+    return (x - x.to(like.dtype.element_ty).to(tl.float32)).to(like.dtype.element_ty)
+
+
+@triton.jit
+def gated_inputs(
+    k_row, v_row, t, seqlen, is_row, k_taps, v_taps, like, F: tl.constexpr, T: tl.constexpr,
+    HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr,
+):  # fmt: skip
+    """Return featurized k and v, their product as it is multiplied, and the windows of k and v."""
+    k = split8(load_block(k_row + t, t, seqlen, is_row), T)
+    v = k
+    zk = k
+    zv = k
+    m = k
+    if HAS_V:
+        v = split8(load_block(v_row + t, t, seqlen, is_row), T)
+        zv = v
+        if HAS_FEATURIZER:
+            k = split8(load_block(k_row + t - 8, t - 8, seqlen, is_row), T) + k
+            v = split8(load_block(v_row + t - 8, t - 8, seqlen, is_row), T) + v
+            zk = ()
+            zv = ()
+            for j in tl.static_range(8):
+                zk = zk + (fir_at(k, k_taps, j + 8, F),)
+                zv = zv + (fir_at(v, v_taps, j + 8, F),)
+        m = ()
+        for j in tl.static_range(8):
+            m = m + (rounded(zk[j] * zv[j], like),)
+    return zk, zv, m, k, v
