@@ -115,21 +115,10 @@ def first_lanes(x, ROWS: tl.constexpr, LANES: tl.constexpr):
 
 
 @triton.jit
-def next_lanes_in_order(own, own_first, next_first, ROWS: tl.constexpr, LANES: tl.constexpr):
-    """Return what the next lane holds where rows follow each other: the last lane of a row sees the next row's first.
-
-    Args:
-        own: ``ROWS x LANES`` lanes.
-        own_first: `first_lanes` of it.
-        next_first: The same of the tile that follows.
-        ROWS: Rows of the tile.
-        LANES: Lanes of a row.
-    """
-    r = tl.arange(0, ROWS)
-    after = tl.gather(tl.where(r == 0, next_first, own_first), (r + 1) % ROWS, 0)
-    lane = tl.arange(0, LANES)[None, :] + tl.zeros((ROWS, 1), tl.int32)
-    merged = tl.where(lane == 0, after[:, None], tl.reshape(own, (ROWS, LANES)))
-    return tl.reshape(tl.gather(merged, (lane + 1) % LANES, 1), (ROWS * LANES,))
+def last_lanes(x, ROWS: tl.constexpr, LANES: tl.constexpr):
+    """Return the last lane of each row."""
+    lane = tl.arange(0, LANES)[None, :]
+    return tl.sum(tl.where(lane == LANES - 1, tl.reshape(x, (ROWS, LANES)), 0.0), 1)
 
 
 @triton.jit

@@ -82,5 +82,4 @@ def _hyena_gated(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tens
     else:
         order: TapOrder = "cross_correlation" if case.variant == "se" else "convolution"
         inner = Taps(inputs["taps"], inputs["skip"], order)
-    y, _ = hyena_gated(inputs["p"], featurizer, inner, backend=backend)
-    return y
+    return hyena_gated(inputs["p"], featurizer, inner, backend=backend)

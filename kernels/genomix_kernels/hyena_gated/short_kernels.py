@@ -26,72 +26,75 @@ REACH = 8
 @triton.jit
 def short_forward_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr, tail_ptr, inner_ptr,
-    channels, seqlen, group_size, n_places,
+    channels, seqlen, group_size, n_places, n_blocks,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
     F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """Write ``8 T`` tokens of one channel. Grid: batch x channels x places in the sequence."""
+    """Write ``n_blocks`` blocks of ``8 T`` tokens of one channel. Grid: batch x channels x stretches."""
     signal = tl.program_id(0) // n_places
-    place = tl.program_id(0) % n_places
+    stretch = tl.program_id(0) % n_places
     b = signal // channels
     d = signal % channels
-    t = place * (8 * T) + tl.arange(0, 8 * T)
-    lane_t = place * (8 * T) + 8 * tl.arange(0, T)
     FIRST: tl.constexpr = 9 - K  # where the first gated input that is read stands in a window of 16
 
     k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
     v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
     q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
-    n_rows = 3 * channels
+    y_row = y_ptr + signal.to(tl.int64) * seqlen
     row = d * row_channel
-    tails = tail_ptr + (b * n_rows + row).to(tl.int64) * (F - 1)
+    tails = tail_ptr + (b * 3 * channels + row).to(tl.int64) * (F - 1)
     stream = row_stream * (F - 1)
-
-    k = window_before(k_row, t, seqlen, True, T, tails + stream, F, HAS_FEATURIZER and HAS_STATE)
-    k = k + split8(load_block(k_row + t, t, seqlen, True), T)
-    if HAS_V:
-        v = window_before(v_row, t, seqlen, True, T, tails + 2 * stream, F, HAS_FEATURIZER and HAS_STATE)
-        v = v + split8(load_block(v_row + t, t, seqlen, True), T)
+    taps = load_taps(h_ptr + (d // group_size) * K, K, IS_REVERSED, True)
     if HAS_FEATURIZER:
+        q_taps = load_taps(featurizer_ptr + row * F, F, IS_FEATURIZER_REVERSED, True)
         k_taps = load_taps(featurizer_ptr + (row + row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
         v_taps = load_taps(featurizer_ptr + (row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
-    m = ()
-    for j in tl.static_range(FIRST, 16):
-        if HAS_FEATURIZER:
-            gated = fir_at(k, k_taps, j, F) * fir_at(v, v_taps, j, F)
-        elif HAS_V:
-            gated = k[j] * v[j]
-        else:
-            gated = k[j]
-        gated = rounded(gated, y_ptr)
-        if HAS_STATE and j < 8:  # before token 0 the gated inputs themselves are remembered
-            inner = inner_ptr + signal.to(tl.int64) * (K - 1) + (j - FIRST)
-            past = tl.load(inner + tl.zeros_like(lane_t), mask=lane_t == 0, other=0.0)
-            gated = tl.where(lane_t == 0, past.to(tl.float32), gated)
-        m = m + (gated,)
+    if HAS_SKIP:
+        skip = tl.load(skip_ptr + d).to(tl.float32)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + d).to(tl.float32)
 
-    taps = load_taps(h_ptr + (d // group_size) * K, K, IS_REVERSED, True)
-    if HAS_Q:
-        q = split8(load_block(q_row + t, t, seqlen, True), T)
-        if HAS_FEATURIZER:
-            q = window_before(q_row, t, seqlen, True, T, tails, F, HAS_STATE) + q
-            q_taps = load_taps(featurizer_ptr + row * F, F, IS_FEATURIZER_REVERSED, True)
-    y = ()
-    for j in tl.static_range(8):
-        out = fir_at(m, taps, j + K - 1, K)
-        if HAS_SKIP:
-            out += tl.load(skip_ptr + d).to(tl.float32) * m[j + K - 1]
-        if HAS_BIAS:
-            out += tl.load(bias_ptr + d).to(tl.float32)
-        if HAS_FEATURIZER:
-            out *= fir_at(q, q_taps, j + 8, F)
-        elif HAS_Q:
-            out *= q[j]
-        y = y + (out,)
-    y_row = y_ptr + signal.to(tl.int64) * seqlen
-    tl.store(y_row + t, join8(y, T).to(y_ptr.dtype.element_ty), mask=t < seqlen)
+    for block in range(n_blocks):
+        first = (stretch * n_blocks + block) * (8 * T)
+        t = first + tl.arange(0, 8 * T)
+        lane_t = first + 8 * tl.arange(0, T)
+        k = split8(load_block(k_row + t, t, seqlen, True), T)
+        k = window_before(k_row, t, seqlen, True, T, tails + stream, F, HAS_FEATURIZER and HAS_STATE) + k
+        if HAS_V:
+            v = split8(load_block(v_row + t, t, seqlen, True), T)
+            v = window_before(v_row, t, seqlen, True, T, tails + 2 * stream, F, HAS_FEATURIZER and HAS_STATE) + v
+        if HAS_Q:
+            q = split8(load_block(q_row + t, t, seqlen, True), T)
+            if HAS_FEATURIZER:
+                q = window_before(q_row, t, seqlen, True, T, tails, F, HAS_STATE) + q
+        m = ()
+        for j in tl.static_range(FIRST, 16):
+            if HAS_FEATURIZER:
+                gated = rounded(fir_at(k, k_taps, j, F) * fir_at(v, v_taps, j, F), y_ptr)
+            elif HAS_V:
+                gated = rounded(k[j] * v[j], y_ptr)
+            else:
+                gated = k[j]
+            if HAS_STATE and j < 8:  # before token 0 the gated inputs themselves are remembered
+                inner = inner_ptr + signal.to(tl.int64) * (K - 1) + (j - FIRST)
+                past = tl.load(inner + tl.zeros_like(lane_t), mask=lane_t == 0, other=0.0)
+                gated = tl.where(lane_t == 0, past.to(tl.float32), gated)
+            m = m + (gated,)
+        y = ()
+        for j in tl.static_range(8):
+            out = fir_at(m, taps, j + K - 1, K)
+            if HAS_SKIP:
+                out += skip * m[j + K - 1]
+            if HAS_BIAS:
+                out += bias
+            if HAS_FEATURIZER:
+                out *= fir_at(q, q_taps, j + 8, F)
+            elif HAS_Q:
+                out *= q[j]
+            y = y + (out,)
+        tl.store(y_row + t, join8(y, T).to(y_ptr.dtype.element_ty), mask=t < seqlen)
 
 
 @triton.jit

@@ -79,11 +79,11 @@ class _Modal(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         from genomix_kernels.hyena_gated.fir_launch import Streams
-        from genomix_kernels.hyena_gated.modal_launch import TILE, modal_backward
+        from genomix_kernels.hyena_gated.modal_launch import backward_tile, modal_backward
 
         q, k, v, log_poles, residues, skip, state, saved = ctx.saved_tensors
         rest = None
-        if d_final is not None and k.shape[-1] % TILE:
+        if d_final is not None and k.shape[-1] % backward_tile(Streams(q, k, v), k.shape[-1]):
             # inside a tile the last token's state has a gradient of its own kind, which the plain formula takes
             rest, d_final = _through_final_state(ctx, d_final), None
         gradients = Streams(*(None if x is None else torch.empty_like(x) for x in (q, k, v)))

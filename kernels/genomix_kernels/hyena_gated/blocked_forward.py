@@ -1,0 +1,114 @@
+"""Gated filters of medium length on tensor cores, forward; see `blocked_tiles` for the algebra."""
+
+import triton
+import triton.language as tl
+
+from genomix_kernels.hyena_gated.blocked_tiles import advance, row_of, toeplitz_tables
+from genomix_kernels.triton_tiles import fir_at, join8, load_block, load_taps, rounded, split8, window_before
+
+
+@triton.jit
+def blocked_forward_kernel(
+    q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr, tail_ptr, inner_ptr,
+    channels, seqlen, group_size, n_parts, n_tiles,
+    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
+    F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
+    HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr,
+    C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Write ``n_tiles`` times NS chunks of R rows. Grid: (stretches, groups x parts of a group, batch)."""
+    S: tl.constexpr = R // GP
+    T: tl.constexpr = R * C // 8
+    HALO: tl.constexpr = (NB + NS - 1) // NS
+    b = tl.program_id(2)
+    group = tl.program_id(1) // n_parts
+    place = tl.arange(0, R * C)
+    n_tokens = n_tiles * (NS * C)
+    d, is_row, start = row_of(place // C, group_size, n_parts, n_tokens, GP, S)
+    lane_d, is_lane, lane_start = row_of(tl.arange(0, T) // (C // 8), group_size, n_parts, n_tokens, GP, S)
+    column = place % C
+    lane_column = tl.arange(0, T) % (C // 8) * 8
+
+    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
+    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
+    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
+    y_row = y_ptr + (b * channels + d).to(tl.int64) * seqlen
+    lane_row = lane_d * row_channel
+    tails = tail_ptr + (b * 3 * channels + lane_row).to(tl.int64) * (F - 1)
+    stream = row_stream * (F - 1)
+    if HAS_FEATURIZER:
+        q_taps = load_taps(featurizer_ptr + lane_row * F, F, IS_FEATURIZER_REVERSED, is_lane)
+        k_taps = load_taps(featurizer_ptr + (lane_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane)
+        v_taps = load_taps(featurizer_ptr + (lane_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane)
+    if HAS_SKIP:
+        skip = tl.load(skip_ptr + lane_d).to(tl.float32)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + lane_d).to(tl.float32)
+    tables = toeplitz_tables(h_ptr + group * K, NB, K, C, IS_REVERSED, y_ptr, False)
+    carries = ()
+    for _ in tl.static_range(NB):
+        carries = carries + (tl.zeros((R, C), tl.float32),)
+
+    for step in tl.range(-HALO, n_tiles, num_stages=STAGES):
+        raw_k = ()
+        raw_v = ()
+        for s in tl.static_range(NS):
+            t = start + step * (NS * C) + s * C + column
+            is_there = is_row & (t >= 0) & (t < seqlen)
+            raw_k = raw_k + (tl.load(k_row + t, mask=is_there, other=0.0),)
+            if HAS_V:
+                raw_v = raw_v + (tl.load(v_row + t, mask=is_there, other=0.0),)
+        for s in tl.static_range(NS):
+            t = start + step * (NS * C) + s * C + column
+            lane_t = lane_start + step * (NS * C) + s * C + lane_column
+            if HAS_V or HAS_STATE or HAS_Q or HAS_SKIP or HAS_BIAS:
+                k = split8(raw_k[s].to(tl.float32), T)
+                m = k
+                if HAS_V:
+                    v = split8(raw_v[s].to(tl.float32), T)
+                    if HAS_FEATURIZER:
+                        k = window_before(k_row, t, seqlen, is_row, T, tails + stream, F, HAS_STATE) + k
+                        v = window_before(v_row, t, seqlen, is_row, T, tails + 2 * stream, F, HAS_STATE) + v
+                    m = ()
+                    for j in tl.static_range(8):
+                        if HAS_FEATURIZER:
+                            gated = fir_at(k, k_taps, j + 8, F) * fir_at(v, v_taps, j + 8, F)
+                        else:
+                            gated = k[j] * v[j]
+                        m = m + (rounded(gated, y_ptr),)
+                if HAS_STATE:
+                    inner = inner_ptr + (b * channels + lane_d).to(tl.int64) * (K - 1) + (lane_t + K - 1)
+                    joined = ()
+                    for j in tl.static_range(8):
+                        is_past = is_lane & (lane_t + j < 0) & (lane_t + j >= 1 - K)
+                        past = tl.load(inner + j, mask=is_past, other=0.0).to(tl.float32)
+                        joined = joined + (tl.where(lane_t + j < 0, past, m[j]),)
+                    m = joined
+                tile = tl.reshape(join8(m, T).to(y_ptr.dtype.element_ty), (R, C))
+            else:
+                tile = tl.reshape(raw_k[s], (R, C))
+            y, carries = advance(tile, tables, carries, NB, PRECISION)
+
+            if HAS_Q or HAS_SKIP or HAS_BIAS:
+                filtered = split8(tl.reshape(y, (R * C,)), T)
+                if HAS_Q:
+                    q = split8(load_block(q_row + t, t, seqlen, is_row), T)
+                    if HAS_FEATURIZER:
+                        q = window_before(q_row, t, seqlen, is_row, T, tails, F, HAS_STATE) + q
+                outputs = ()
+                for j in tl.static_range(8):
+                    out = filtered[j]
+                    if HAS_SKIP:
+                        out += skip * m[j]
+                    if HAS_BIAS:
+                        out += bias
+                    if HAS_FEATURIZER:
+                        out *= fir_at(q, q_taps, j + 8, F)
+                    elif HAS_Q:
+                        out *= q[j]
+                    outputs = outputs + (out,)
+                flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
+            else:
+                flat = tl.reshape(y.to(y_ptr.dtype.element_ty), (R * C,))
+            tl.store(y_row + t, flat, mask=is_row & (t < seqlen) & (step * (NS * C) + s * C + column >= 0))

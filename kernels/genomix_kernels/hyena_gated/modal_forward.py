@@ -1,0 +1,171 @@
+"""Gated modal filters on tensor cores, forward; see `modal_tiles` for the algebra."""
+
+import triton
+import triton.language as tl
+
+from genomix_kernels.hyena_gated.modal_tiles import (
+    in_two,
+    modes_of,
+    plus_states,
+    states_before_rows,
+    times,
+    toeplitz,
+)
+from genomix_kernels.triton_tiles import (
+    fir_at,
+    high_part,
+    join8,
+    load_block,
+    load_taps,
+    low_part,
+    rounded,
+    split8,
+    window_before,
+)
+
+
+@triton.jit
+def modal_forward_kernel(
+    q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, a_ptr, r_ptr, skip_ptr, tail_ptr, start_ptr, final_ptr, saved_ptr,
+    channels, seqlen, n_splits, n_tiles, n_saved,
+    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
+    F: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
+    HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
+    HAS_TAIL: tl.constexpr, HAS_START: tl.constexpr, HAS_FINAL: tl.constexpr, IS_WHOLE: tl.constexpr,
+    HAS_SAVED: tl.constexpr, SAVED_ROWS: tl.constexpr, ROUNDS: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
+    C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Write ``n_tiles`` tiles of one channel, and the state after the last token. Grid: batch x channels x splits."""
+    T: tl.constexpr = M * C // 8
+    TILE: tl.constexpr = M * NS * C
+    row = tl.program_id(0) // n_splits
+    split = tl.program_id(0) % n_splits
+    b = row // channels
+    d = row % channels
+    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
+    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
+    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
+    y_row = y_ptr + row.to(tl.int64) * seqlen
+    stream_row = d * row_channel
+    tails = tail_ptr + (b * 3 * channels + stream_row).to(tl.int64) * (F - 1)
+    stream = row_stream * (F - 1)
+    if HAS_FEATURIZER:
+        q_taps = load_taps(featurizer_ptr + stream_row * F, F, IS_FEATURIZER_REVERSED, True)
+        k_taps = load_taps(featurizer_ptr + (stream_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
+        v_taps = load_taps(featurizer_ptr + (stream_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
+    skip = 0.0
+    if HAS_SKIP:
+        skip = tl.load(skip_ptr + d).to(tl.float32)
+
+    n = tl.arange(0, N)
+    is_mode = n < N_MODES
+    a, r, a_column, r_column = modes_of(a_ptr, r_ptr, d, N_MODES, N)
+    # a skip term of its own is needed only where the filtered part is rounded first
+    t_high, t_low = in_two(toeplitz(a, r, 0.0 if ROUNDS else skip, C, False), y_ptr)
+    j = tl.arange(0, C).to(tl.float32)
+    v_high, v_low = in_two(tl.exp(a[None, :] * (C - 1 - j)[:, None]), y_ptr)
+    e_table = r_column * tl.exp(a_column * (j + 1)[None, :])
+    e_high, e_low = in_two(e_table, y_ptr)
+    rows = tl.arange(0, M).to(tl.float32)[:, None]
+    decay = tl.exp(a * C)
+    row_decay = tl.exp(a * (NS * C))
+    to_end = tl.exp(a[None, :] * (NS * C * (M - 1 - rows)))
+    whole = tl.exp(a * TILE)
+    state = tl.zeros((N,), tl.float32)
+    if HAS_START:
+        place = (row * n_splits + split).to(tl.int64) * N_MODES
+        state = tl.load(start_ptr + place + n, mask=is_mode, other=0.0)
+
+    all_tiles = tl.cdiv(seqlen, TILE)
+    place = tl.arange(0, M * C)
+    within = place // C * (NS * C) + place % C
+    for index in tl.range(0, n_tiles, num_stages=STAGES):
+        tile_index = split * n_tiles + index
+        raw_k = ()
+        raw_v = ()
+        for s in tl.static_range(NS):
+            t = tile_index * TILE + s * C + within
+            raw_k = raw_k + (tl.load(k_row + t, mask=t < seqlen, other=0.0),)
+            if HAS_V:
+                raw_v = raw_v + (tl.load(v_row + t, mask=t < seqlen, other=0.0),)
+        tiles = ()
+        added = ()
+        for s in tl.static_range(NS):
+            t = tile_index * TILE + s * C + within
+            flat = raw_k[s]
+            if HAS_V:
+                k = split8(raw_k[s].to(tl.float32), T)
+                v = split8(raw_v[s].to(tl.float32), T)
+                if HAS_FEATURIZER:
+                    k = window_before(k_row, t, seqlen, True, T, tails + stream, F, HAS_TAIL) + k
+                    v = window_before(v_row, t, seqlen, True, T, tails + 2 * stream, F, HAS_TAIL) + v
+                m = ()
+                for i in tl.static_range(8):
+                    if HAS_FEATURIZER:
+                        m = m + (fir_at(k, k_taps, i + 8, F) * fir_at(v, v_taps, i + 8, F),)
+                    else:
+                        m = m + (k[i] * v[i],)
+                flat = join8(m, T).to(y_ptr.dtype.element_ty)
+            tile = tl.reshape(flat, (M, C))
+            x = times(tile, v_high, v_low, IS_SPLIT, PRECISION)
+            tiles = tiles + (tile,)
+            added = added + (x,)
+        total = added[0]
+        for s in tl.static_range(1, NS):
+            total = decay[None, :] * total + added[s]
+        states = states_before_rows(total, row_decay, state, M, N)
+        if HAS_SAVED:  # the state before every SAVED_ROWS rows, which are a tile of the backward pass
+            which = tile_index * (M // SAVED_ROWS) + tl.arange(0, M) // SAVED_ROWS
+            is_saved = (tl.arange(0, M) % SAVED_ROWS == 0) & (which < n_saved)
+            place_saved = (row * n_saved + which).to(tl.int64) * N_MODES
+            tl.store(saved_ptr + place_saved[:, None] + n[None, :], states, mask=is_saved[:, None] & is_mode[None, :])
+        state = whole * state + tl.sum(to_end * total, 0)
+
+        for s in tl.static_range(NS):
+            t = tile_index * TILE + s * C + within
+            y = times(tiles[s], t_high, t_low, IS_SPLIT, PRECISION)
+            y = plus_states(y, states, e_table, e_high, e_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION)
+            if HAS_FINAL and not IS_WHOLE:  # the last token may stand anywhere in a chunk
+                if tile_index == all_tiles - 1:
+                    remaining = seqlen - tile_index * TILE
+                    last_row = (remaining - 1) // (NS * C)
+                    in_row = remaining - last_row * (NS * C)
+                    if (in_row - 1) // C == s:
+                        in_chunk = (in_row - s * C).to(tl.float32)
+                        since = in_chunk - 1 - j
+                        weights = tl.exp(a[None, :] * tl.maximum(since, 0.0)[:, None])
+                        weights = tl.where(since[:, None] >= 0, weights, 0.0)
+                        high = high_part(weights, y_ptr)
+                        last = times(tiles[s], high, low_part(weights, y_ptr), IS_SPLIT, PRECISION)
+                        there = tl.exp(a * in_chunk)[None, :] * states + last
+                        final = tl.sum(tl.where(tl.arange(0, M)[:, None] == last_row, there, 0.0), 0)
+                        tl.store(final_ptr + row.to(tl.int64) * N_MODES + n, final, mask=is_mode)
+            if s < NS - 1:
+                states = decay[None, :] * states + added[s]
+
+            if HAS_Q or ROUNDS:
+                filtered = split8(tl.reshape(y, (M * C,)), T)
+                if HAS_Q:
+                    q = split8(load_block(q_row + t, t, seqlen, True), T)
+                    if HAS_FEATURIZER:
+                        q = window_before(q_row, t, seqlen, True, T, tails, F, HAS_TAIL) + q
+                if ROUNDS:
+                    m = split8(tl.reshape(tiles[s], (M * C,)).to(tl.float32), T)
+                outputs = ()
+                for i in tl.static_range(8):
+                    out = filtered[i]
+                    if ROUNDS:
+                        out = rounded(out, y_ptr) + skip * m[i]
+                    if HAS_FEATURIZER:
+                        out *= fir_at(q, q_taps, i + 8, F)
+                    elif HAS_Q:
+                        out *= q[i]
+                    outputs = outputs + (out,)
+                flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
+            else:
+                flat = tl.reshape(y.to(y_ptr.dtype.element_ty), (M * C,))
+            tl.store(y_row + t, flat, mask=t < seqlen)
+
+    if HAS_FINAL and IS_WHOLE:
+        is_last = is_mode & (split + tl.zeros_like(n) == n_splits - 1)
+        tl.store(final_ptr + row.to(tl.int64) * N_MODES + n, state, mask=is_last)
