@@ -65,32 +65,57 @@ def adjoint_fir_at(y, taps, j: tl.constexpr, N_TAPS: tl.constexpr):
 
 
 @triton.jit
-def window_before(rows, t, seqlen, is_row, T: tl.constexpr, tail_rows, F: tl.constexpr, HAS_TAIL: tl.constexpr):
-    """Return the eight tokens before each lane's own, in fp32.
+def tokens_before(
+    rows, lane_t, seqlen, is_row, tail_rows, T: tl.constexpr, F: tl.constexpr, W: tl.constexpr, HAS_TAIL: tl.constexpr
+):  # fmt: skip
+    """Return the W tokens before each lane's own eight, in fp32: one access of ``2 W`` bytes in 16 bits.
 
     Args:
-        rows: Pointer to token 0, one for each token of the block, or one for all.
-        t: Position of each token of the block.
+        rows: Pointer to token 0, one a lane, or one for all.
+        lane_t: Position of the first token of each lane.
         seqlen: Of the sequence.
-        is_row: Whether there is such a row.
-        T: Lanes.
+        is_row: Whether there is such a row, one a lane, or one for all.
         tail_rows: Pointer to the ``F - 1`` inputs before token 0, one a lane, or one for all.
+        T: Lanes.
         F: Taps of the filter that reads them.
+        W: 1, 2, 4 or 8, at least ``F - 1``.
         HAS_TAIL: Whether there are such inputs; else they are 0.
     """
-    before = split8(load_block(rows + t - 8, t - 8, seqlen, is_row), T)
+    first = lane_t - W
+    is_there = is_row & (first >= 0) & (first < seqlen)
+    if W == 1:
+        tokens = (tl.load(rows + first, mask=is_there, other=0.0).to(tl.float32),)
+    else:
+        place = tl.arange(0, W)[None, :]
+        pointers = (rows + first)[:, None] + place
+        pair = tl.load(pointers, mask=is_there[:, None] & (first[:, None] + place < seqlen), other=0.0)
+        tokens = _split_columns(pair.to(tl.float32), T, W)
     if not HAS_TAIL:
-        return before
+        return tokens
     # lanes that begin at token 0 have the tail for their past
-    lane_t, _1, _2, _3, _4, _5, _6, _7 = split8(t, T)
     filled = ()
-    for j in tl.static_range(8):
-        if j >= 9 - F:
-            past = tl.load(tail_rows + tl.zeros_like(lane_t) + (j - 9 + F), mask=lane_t == 0, other=0.0).to(tl.float32)
-            filled = filled + (before[j] + past,)
+    for j in tl.static_range(W):
+        if j >= W + 1 - F:
+            at = tail_rows + tl.zeros_like(lane_t) + (j - (W + 1 - F))
+            past = tl.load(at, mask=is_row & (lane_t == 0), other=0.0).to(tl.float32)
+            filled = filled + (tokens[j] + past,)
         else:
-            filled = filled + (before[j],)
+            filled = filled + (tokens[j],)
     return filled
+
+
+@triton.jit
+def _split_columns(x, T: tl.constexpr, W: tl.constexpr):
+    if W == 2:
+        x0, x1 = tl.split(x)
+        return (x0, x1)
+    elif W == 4:
+        even, odd = tl.split(tl.reshape(x, (T, 2, 2)))
+        x0, x2 = tl.split(even)
+        x1, x3 = tl.split(odd)
+        return (x0, x1, x2, x3)
+    else:
+        return split8(tl.reshape(x, (T * 8,)), T)
 
 
 @triton.jit
@@ -144,10 +169,10 @@ def low_part(x, like):
 
 @triton.jit
 def gated_inputs(
-    k_row, v_row, t, seqlen, is_row, k_taps, v_taps, like, F: tl.constexpr, T: tl.constexpr,
-    HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr,
+    k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, like,
+    F: tl.constexpr, W: tl.constexpr, T: tl.constexpr, HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr,
 ):  # fmt: skip
-    """Return featurized k and v, their product as it is multiplied, and the windows of k and v."""
+    """Return featurized k and v, their product as it is multiplied, and k and v with the W tokens before each lane."""
     k = split8(load_block(k_row + t, t, seqlen, is_row), T)
     v = k
     zk = k
@@ -157,13 +182,13 @@ def gated_inputs(
         v = split8(load_block(v_row + t, t, seqlen, is_row), T)
         zv = v
         if HAS_FEATURIZER:
-            k = split8(load_block(k_row + t - 8, t - 8, seqlen, is_row), T) + k
-            v = split8(load_block(v_row + t - 8, t - 8, seqlen, is_row), T) + v
+            k = tokens_before(k_lane_row, lane_t, seqlen, is_lane, k_lane_row, T, F, W, False) + k
+            v = tokens_before(v_lane_row, lane_t, seqlen, is_lane, v_lane_row, T, F, W, False) + v
             zk = ()
             zv = ()
             for j in tl.static_range(8):
-                zk = zk + (fir_at(k, k_taps, j + 8, F),)
-                zv = zv + (fir_at(v, v_taps, j + 8, F),)
+                zk = zk + (fir_at(k, k_taps, j + W, F),)
+                zv = zv + (fir_at(v, v_taps, j + W, F),)
         m = ()
         for j in tl.static_range(8):
             m = m + (rounded(zk[j] * zv[j], like),)

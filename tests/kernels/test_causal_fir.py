@@ -1,5 +1,6 @@
 """Causal filters with taps: the equation, every gradient at awkward sizes, gates, tails, and what does not fit."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from typing import Any, NamedTuple, get_args
@@ -15,6 +16,10 @@ from genomix_kernels.testing import assert_close_to_reference, check_against_ref
 BACKENDS = [implementation.name for implementation in implementations("causal_fir")]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 ORDERS: tuple[TapOrder, ...] = get_args(TapOrder)
+
+# of any arguments: those of a table come as a dictionary
+fir: Callable[..., Tensor] = causal_fir
+fir_extend: Callable[..., tuple[Tensor, Tensor]] = causal_fir_extend
 
 
 class Size(NamedTuple):
@@ -135,7 +140,7 @@ def direct_sum(
 def test_it_is_the_sum_of_the_equation(backend: str, size: Size, tap_order: TapOrder) -> None:
     inputs = make_inputs(size, torch.float64, arguments="all")
     skip_unless_served(backend, **inputs)
-    y = causal_fir(**inputs, tap_order=tap_order, backend=backend)
+    y = fir(**inputs, tap_order=tap_order, backend=backend)
     assert_close_to_reference(y, direct_sum(**inputs, tap_order=tap_order))
 
 
@@ -144,9 +149,9 @@ def test_it_is_the_sum_of_the_equation(backend: str, size: Size, tap_order: TapO
 def test_blocks_give_the_same_sum(seqlen: int, n_taps: int) -> None:
     for n_groups in (1, 2, 3, 6):
         inputs = make_inputs(Size(2, 6, seqlen, n_taps, n_groups), torch.float64)
-        expected = causal_fir(**inputs, backend="reference")
-        assert_close_to_reference(causal_fir(**inputs, backend="torch_blocked"), expected)
-        assert_close_to_reference(causal_fir(**inputs, backend="torch_conv"), expected)
+        expected = fir(**inputs, backend="reference")
+        assert_close_to_reference(fir(**inputs, backend="torch_blocked"), expected)
+        assert_close_to_reference(fir(**inputs, backend="torch_conv"), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -200,7 +205,7 @@ class TestInterpretedTriton:
         from genomix_kernels.causal_fir.triton_backend import causal_fir_triton
 
         inputs = make_inputs(Size(1, 3, 90, filter_len, 3), torch.float16, arguments="all")
-        expected = causal_fir(**{name: x.double() for name, x in inputs.items()}, backend="reference")
+        expected = fir(**{name: x.double() for name, x in inputs.items()}, backend="reference")
         u, taps, bias, skip, pre, post = inputs.values()
         joined = torch.cat([torch.zeros(1, 3, filter_len - 1, dtype=u.dtype), u * pre], dim=-1)
         pieces = []
@@ -269,14 +274,14 @@ def test_a_tail_continues(backend: str, filter_len: int, dtype: torch.dtype, dev
     u, pre_gate, post_gate = (inputs.pop(name) for name in ("u", "pre_gate", "post_gate"))
     precise = {name: tensor.double() for name, tensor in inputs.items()}
     gates = {"pre_gate": pre_gate.double(), "post_gate": post_gate.double()}
-    expected = causal_fir(u.double(), **precise, **gates, backend="reference")
+    expected = fir(u.double(), **precise, **gates, backend="reference")
     tail = u.new_zeros(3, 5, filter_len - 1)
     pieces = []
     for piece in zip(
-        *(x.split([1, 2, 60, 64, 1, 172], dim=-1) for x in (u, pre_gate, post_gate)), strict=True
+        *(torch.split(x, [1, 2, 60, 64, 1, 172], dim=-1) for x in (u, pre_gate, post_gate)), strict=True
     ):
         given = tail.clone()
-        y, after = causal_fir_extend(
+        y, after = fir_extend(
             piece[0], **inputs, tail=tail, pre_gate=piece[1], post_gate=piece[2], backend=backend
         )
         assert torch.equal(tail, given)
@@ -299,9 +304,9 @@ def test_a_tail_is_memory_of_its_own() -> None:
 def test_a_later_input_changes_nothing_earlier(backend: str, filter_len: int, device: str) -> None:
     inputs = make_inputs(Size(1, 4, 150, filter_len, 4), torch.float32, device)
     skip_unless_served(backend, **inputs)
-    before = causal_fir(**inputs, backend=backend)
+    before = fir(**inputs, backend=backend)
     inputs["u"][..., 70:] = 1e6
-    after = causal_fir(**inputs, backend=backend)
+    after = fir(**inputs, backend=backend)
     assert torch.equal(after[..., :70], before[..., :70])
     assert not torch.equal(after, before)
 
@@ -347,11 +352,9 @@ class TestOnTheGpu:
     def test_a_row_is_the_same_alone_and_in_a_batch(self, filter_len: int, seqlen: int) -> None:
         inputs = make_inputs(Size(33, 15, seqlen, filter_len, 5), torch.bfloat16, "cuda")
         u = inputs.pop("u")
-        together = causal_fir(u, **inputs, backend="triton")
+        together = fir(u, **inputs, backend="triton")
         for row in (0, 32):
-            assert torch.equal(
-                causal_fir(u[row : row + 1], **inputs, backend="triton"), together[row : row + 1]
-            )
+            assert torch.equal(fir(u[row : row + 1], **inputs, backend="triton"), together[row : row + 1])
 
 
 def test_a_conv1d_weight_is_the_taps_in_cross_correlation() -> None:
@@ -366,10 +369,10 @@ def test_a_conv1d_weight_is_the_taps_in_cross_correlation() -> None:
 def test_half_input_with_fp32_parameters_keeps_its_dtype(dtype: torch.dtype, device: str) -> None:
     inputs = make_inputs(Size(2, 3, 64, 3, 3), torch.float32, device, arguments="all")
     mixed = {name: x.to(dtype) if x.ndim == 3 else x for name, x in inputs.items()}
-    y = causal_fir(**mixed)
+    y = fir(**mixed)
     assert y.dtype is dtype
     exact = {name: x.double() for name, x in mixed.items()}
-    assert_close_to_reference(y, causal_fir(**exact, backend="reference"))
+    assert_close_to_reference(y, fir(**exact, backend="reference"))
 
 
 def test_torch_conv_leaves_mixed_precision_to_the_reference() -> None:
@@ -421,12 +424,12 @@ def test_shapes_that_do_not_fit_are_named(changes: dict[str, tuple[int, ...]], m
     inputs = make_inputs(Size(2, 3, 10, 4, 3), torch.float32, arguments="all")
     inputs |= {name: torch.zeros(shape) for name, shape in changes.items()}
     with pytest.raises(ValueError, match=message):
-        causal_fir(**inputs)
+        fir(**inputs)
     with pytest.raises(ValueError, match=message):
-        causal_fir_extend(**inputs, tail=torch.zeros(2, 3, 3))
+        fir_extend(**inputs, tail=torch.zeros(2, 3, 3))
 
 
 def test_a_tail_that_does_not_fit_is_named() -> None:
     inputs = make_inputs(Size(2, 3, 10, 4, 3), torch.float32)
     with pytest.raises(ValueError, match=r"tail has shape \(2, 3, 4\); expected \(2, 3, 3\): the last K - 1"):
-        causal_fir_extend(**inputs, tail=torch.zeros(2, 3, 4))
+        fir_extend(**inputs, tail=torch.zeros(2, 3, 4))

@@ -47,8 +47,8 @@ def why_slow(case: Case, backend: Implementation) -> str | None:
     return None
 
 
-def _gates(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: inputs[name] for name in ("pre_gate", "post_gate") if name in inputs}
+def _gates(inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    return inputs.get("pre_gate"), inputs.get("post_gate")
 
 
 def _fftconv(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tensor:
@@ -61,14 +61,18 @@ def _modal_conv(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tenso
     from genomix_kernels.modal_conv import modal_conv
 
     names = ("u", "log_poles", "residues", "skip")
-    y, _ = modal_conv(*(inputs[name] for name in names), **_gates(inputs), backend=backend)
+    pre_gate, post_gate = _gates(inputs)
+    y, _ = modal_conv(
+        *(inputs[name] for name in names), pre_gate=pre_gate, post_gate=post_gate, backend=backend
+    )
     return y
 
 
 def _causal_fir(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tensor:
     from genomix_kernels.causal_fir import causal_fir
 
-    return causal_fir(inputs["u"], inputs["taps"], **_gates(inputs), backend=backend)
+    pre_gate, post_gate = _gates(inputs)
+    return causal_fir(inputs["u"], inputs["taps"], pre_gate=pre_gate, post_gate=post_gate, backend=backend)
 
 
 def _hyena_gated(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tensor:

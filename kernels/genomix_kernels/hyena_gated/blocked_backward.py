@@ -18,6 +18,7 @@ from genomix_kernels.triton_tiles import (
     load_taps,
     next_lanes,
     split8,
+    tokens_before,
 )
 
 
@@ -27,7 +28,7 @@ def blocked_backward_q_kernel(
     channels, seqlen, group_size, n_parts, n_tiles,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel, dq_batch, dq_channel,
     row_stream, row_channel,
-    F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr,
     NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr, C: tl.constexpr, NS: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
@@ -50,6 +51,10 @@ def blocked_backward_q_kernel(
     v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
     dy_row = dy_ptr + b.to(tl.int64) * dy_batch + d.to(tl.int64) * dy_channel
     dq_row = dq_ptr + b.to(tl.int64) * dq_batch + d.to(tl.int64) * dq_channel
+    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
+    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
+    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
+    lane_column = tl.arange(0, T) % LANES * 8
     lane_row = lane_d * row_channel
     k_taps = ()
     v_taps = ()
@@ -77,8 +82,10 @@ def blocked_backward_q_kernel(
         for s in tl.static_range(NS):
             from_start = step * (NS * C) + s * C
             t = start + from_start + column
+            lane_t = lane_start + from_start + lane_column
             _zk, _zv, m, _k, _v = gated_inputs(
-                k_row, v_row, t, seqlen, is_row, k_taps, v_taps, dy_ptr, F, T, HAS_FEATURIZER, HAS_V
+                k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                F, W, T, HAS_FEATURIZER, HAS_V,
             )
             tile = tl.reshape(join8(m, T).to(dy_ptr.dtype.element_ty), (R, C))
             y, carries = advance(tile, tables, carries, NB, PRECISION)
@@ -102,14 +109,14 @@ def blocked_backward_q_kernel(
                 is_own = (from_start - C + column >= 0) & (from_start - C + column < n_tokens)
                 is_own = is_own & is_row & (t - C < seqlen)
                 tl.store(dq_row + t - C, join8(dq, T).to(dq_ptr.dtype.element_ty), mask=is_own)
-                q = split8(load_block(q_row + t - 8, t - 8, seqlen, is_row), T)
+                q = tokens_before(q_lane_row, lane_t, seqlen, is_lane, q_lane_row, T, F, W, False)
                 q = q + split8(load_block(q_row + t, t, seqlen, is_row), T)
                 is_counted = (from_start >= 0) & (from_start < n_tokens)
                 grown = ()
                 for i in tl.static_range(F):
-                    total = dz[0] * q[8 - i]
+                    total = dz[0] * q[W - i]
                     for j in tl.static_range(1, 8):
-                        total += dz[j] * q[j + 8 - i]
+                        total += dz[j] * q[j + W - i]
                     grown = grown + (sums[i] + tl.where(is_counted, total, 0.0),)
                 sums = grown
                 held = dz
@@ -124,12 +131,26 @@ def blocked_backward_q_kernel(
 
 
 @triton.jit
+def _load_backwards(dy_row, k_row, t, seqlen, is_row, C: tl.constexpr, NS: tl.constexpr, HAS_K: tl.constexpr):
+    """Return the chunks of a tile as they lie in memory, the last one first."""
+    dy = ()
+    k = ()
+    for e in tl.static_range(NS):
+        at = t + (NS - 1 - e) * C
+        is_there = is_row & (at >= 0) & (at < seqlen)
+        dy = dy + (tl.load(dy_row + at, mask=is_there, other=0.0),)
+        if HAS_K:
+            k = k + (tl.load(k_row + at, mask=is_there, other=0.0),)
+    return dy, k
+
+
+@triton.jit
 def blocked_backward_kv_kernel(
     q_ptr, k_ptr, v_ptr, dy_ptr, dk_ptr, dv_ptr, sums_ptr, dh_ptr, featurizer_ptr, h_ptr, skip_ptr,
     channels, seqlen, group_size, n_parts, n_tiles,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel,
     dk_batch, dk_channel, dv_batch, dv_channel, row_stream, row_channel,
-    F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_SUMS: tl.constexpr, NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
     NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
@@ -155,6 +176,10 @@ def blocked_backward_kv_kernel(
     dy_row = dy_ptr + b.to(tl.int64) * dy_batch + d.to(tl.int64) * dy_channel
     dk_row = dk_ptr + b.to(tl.int64) * dk_batch + d.to(tl.int64) * dk_channel
     dv_row = dv_ptr + b.to(tl.int64) * dv_batch + d.to(tl.int64) * dv_channel
+    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
+    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
+    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
+    lane_column = tl.arange(0, T) % LANES * 8
     lane_row = lane_d * row_channel
     k_taps = ()
     v_taps = ()
@@ -185,17 +210,18 @@ def blocked_backward_kv_kernel(
 
     BEHIND: tl.constexpr = NB + 1 if HAS_FEATURIZER else NB
     HALO: tl.constexpr = (BEHIND + NS - 1) // NS
+    last = start + (n_tiles + HALO - 1) * (NS * C) + column
+    ahead_dy, ahead_k = _load_backwards(dy_row, k_row, last, seqlen, is_row, C, NS, not HAS_V)
     for back in tl.range(0, n_tiles + HALO, num_stages=STAGES):
-        raw_dy = ()
-        raw_k = ()
-        for e in tl.static_range(NS):
-            t = start + (n_tiles + HALO - 1 - back) * (NS * C) + (NS - 1 - e) * C + column
-            raw_dy = raw_dy + (tl.load(dy_row + t, mask=is_row & (t < seqlen), other=0.0),)
-            if not HAS_V:
-                raw_k = raw_k + (tl.load(k_row + t, mask=is_row & (t < seqlen), other=0.0),)
+        raw_dy = ahead_dy  # the next chunks are on their way while these are computed
+        raw_k = ahead_k
+        ahead_dy, ahead_k = _load_backwards(
+            dy_row, k_row, last - (back + 1) * (NS * C), seqlen, is_row, C, NS, not HAS_V
+        )
         for e in tl.static_range(NS):
             from_start = (n_tiles + HALO - 1 - back) * (NS * C) + (NS - 1 - e) * C
             t = start + from_start + column
+            lane_t = lane_start + from_start + lane_column
             # a chunk's inputs are counted by the program that owns it
             is_counted = from_start < n_tokens
             is_own = is_row & (t < seqlen) & (from_start + column < n_tokens)
@@ -203,11 +229,11 @@ def blocked_backward_kv_kernel(
                 dy = split8(raw_dy[e].to(tl.float32), T)
                 q = split8(load_block(q_row + t, t, seqlen, is_row), T)
                 if HAS_FEATURIZER:
-                    q = split8(load_block(q_row + t - 8, t - 8, seqlen, is_row), T) + q
+                    q = tokens_before(q_lane_row, lane_t, seqlen, is_lane, q_lane_row, T, F, W, False) + q
                 df = ()
                 for j in tl.static_range(8):
                     if HAS_FEATURIZER:
-                        df = df + (dy[j] * fir_at(q, q_taps, j + 8, F),)
+                        df = df + (dy[j] * fir_at(q, q_taps, j + W, F),)
                     else:
                         df = df + (dy[j] * q[j],)
                 tile = tl.reshape(join8(df, T).to(dy_ptr.dtype.element_ty), (R, C))
@@ -219,7 +245,8 @@ def blocked_backward_kv_kernel(
 
             if HAS_V:
                 zk, zv, m, k, v = gated_inputs(
-                    k_row, v_row, t, seqlen, is_row, k_taps, v_taps, dy_ptr, F, T, HAS_FEATURIZER, HAS_V
+                    k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                    F, W, T, HAS_FEATURIZER, HAS_V,
                 )
                 own = tl.reshape(join8(m, T).to(dy_ptr.dtype.element_ty), (R, C))
             else:
@@ -242,7 +269,8 @@ def blocked_backward_kv_kernel(
                     # reading these again from the cache costs less than holding them across the products
                     tl.debug_barrier()
                     zk, zv, m, k, v = gated_inputs(
-                        k_row, v_row, t, seqlen, is_row, k_taps, v_taps, dy_ptr, F, T, HAS_FEATURIZER, HAS_V
+                        k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                        F, W, T, HAS_FEATURIZER, HAS_V,
                     )
                 if HAS_SKIP:
                     whole = ()
@@ -279,13 +307,13 @@ def blocked_backward_kv_kernel(
                     total = zero
                     if HAS_FEATURIZER:
                         for j in tl.static_range(8):
-                            total += dzk[j] * k[j + 8 - i]
+                            total += dzk[j] * k[j + W - i]
                     added = added + (total,)
                 for i in tl.static_range(F):
                     total = zero
                     if HAS_FEATURIZER:
                         for j in tl.static_range(8):
-                            total += dzv[j] * v[j + 8 - i]
+                            total += dzv[j] * v[j + W - i]
                     added = added + (total,)
                 counted = ()
                 for i in tl.static_range(N_SUMS):

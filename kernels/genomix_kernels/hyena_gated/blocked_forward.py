@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from genomix_kernels.hyena_gated.blocked_tiles import advance, row_of, toeplitz_tables
-from genomix_kernels.triton_tiles import fir_at, join8, load_block, load_taps, rounded, split8, window_before
+from genomix_kernels.triton_tiles import fir_at, join8, load_taps, rounded, split8, tokens_before
 
 
 @triton.jit
@@ -12,7 +12,7 @@ def blocked_forward_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr, tail_ptr, inner_ptr,
     channels, seqlen, group_size, n_parts, n_tiles,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
-    F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr,
     C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
@@ -33,6 +33,9 @@ def blocked_forward_kernel(
     q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
     k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
     v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
+    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
+    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
+    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
     y_row = y_ptr + (b * channels + d).to(tl.int64) * seqlen
     lane_row = lane_d * row_channel
     tails = tail_ptr + (b * 3 * channels + lane_row).to(tl.int64) * (F - 1)
@@ -53,12 +56,27 @@ def blocked_forward_kernel(
     for step in tl.range(-HALO, n_tiles, num_stages=STAGES):
         raw_k = ()
         raw_v = ()
+        raw_q = ()
+        before_k = ()
+        before_v = ()
+        before_q = ()
         for s in tl.static_range(NS):
             t = start + step * (NS * C) + s * C + column
             is_there = is_row & (t >= 0) & (t < seqlen)
             raw_k = raw_k + (tl.load(k_row + t, mask=is_there, other=0.0),)
             if HAS_V:
                 raw_v = raw_v + (tl.load(v_row + t, mask=is_there, other=0.0),)
+            if HAS_Q:
+                raw_q = raw_q + (tl.load(q_row + t, mask=is_there, other=0.0),)
+            if HAS_FEATURIZER:
+                lane_t = lane_start + step * (NS * C) + s * C + lane_column
+                before_k = before_k + (
+                    tokens_before(k_lane_row, lane_t, seqlen, is_lane, tails + stream, T, F, W, HAS_STATE),
+                )
+                before_v = before_v + (
+                    tokens_before(v_lane_row, lane_t, seqlen, is_lane, tails + 2 * stream, T, F, W, HAS_STATE),
+                )
+                before_q = before_q + (tokens_before(q_lane_row, lane_t, seqlen, is_lane, tails, T, F, W, HAS_STATE),)
         for s in tl.static_range(NS):
             t = start + step * (NS * C) + s * C + column
             lane_t = lane_start + step * (NS * C) + s * C + lane_column
@@ -68,12 +86,12 @@ def blocked_forward_kernel(
                 if HAS_V:
                     v = split8(raw_v[s].to(tl.float32), T)
                     if HAS_FEATURIZER:
-                        k = window_before(k_row, t, seqlen, is_row, T, tails + stream, F, HAS_STATE) + k
-                        v = window_before(v_row, t, seqlen, is_row, T, tails + 2 * stream, F, HAS_STATE) + v
+                        k = before_k[s] + k
+                        v = before_v[s] + v
                     m = ()
                     for j in tl.static_range(8):
                         if HAS_FEATURIZER:
-                            gated = fir_at(k, k_taps, j + 8, F) * fir_at(v, v_taps, j + 8, F)
+                            gated = fir_at(k, k_taps, j + W, F) * fir_at(v, v_taps, j + W, F)
                         else:
                             gated = k[j] * v[j]
                         m = m + (rounded(gated, y_ptr),)
@@ -93,9 +111,9 @@ def blocked_forward_kernel(
             if HAS_Q or HAS_SKIP or HAS_BIAS:
                 filtered = split8(tl.reshape(y, (R * C,)), T)
                 if HAS_Q:
-                    q = split8(load_block(q_row + t, t, seqlen, is_row), T)
+                    q = split8(raw_q[s].to(tl.float32), T)
                     if HAS_FEATURIZER:
-                        q = window_before(q_row, t, seqlen, is_row, T, tails, F, HAS_STATE) + q
+                        q = before_q[s] + q
                 outputs = ()
                 for j in tl.static_range(8):
                     out = filtered[j]
@@ -104,7 +122,7 @@ def blocked_forward_kernel(
                     if HAS_BIAS:
                         out += bias
                     if HAS_FEATURIZER:
-                        out *= fir_at(q, q_taps, j + 8, F)
+                        out *= fir_at(q, q_taps, j + W, F)
                     elif HAS_Q:
                         out *= q[j]
                     outputs = outputs + (out,)

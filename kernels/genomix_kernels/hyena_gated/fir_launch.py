@@ -15,7 +15,6 @@ from genomix_kernels.hyena_gated.short_kernels import REACH, short_backward_kern
 LONGEST = 256
 """Taps that the kernel of medium lengths takes: it carries the sums of at most four later chunks."""
 
-CHUNK = 64
 ROWS = 64
 FORWARD_BLOCKS = 8
 """Blocks of 1024 tokens that a program of the short kernel takes in turn, with its taps in registers."""
@@ -83,7 +82,7 @@ def fir_forward(
         )
         return y
     plan = _plan(k, inner, _tuning("forward", streams))
-    blocked_forward_kernel[plan.grid](**pointers, **common, **plan.arguments)
+    blocked_forward_kernel[plan.grid](**pointers, **common, **plan.arguments, W=reach_of(featurizer))
     return y
 
 
@@ -136,11 +135,11 @@ def fir_backward(
     programs = plan.grid[0] * plan.grid[1] * plan.grid[2]
     n_blocks = plan.arguments["NB"] + 1
     sums = torch.empty(batch, channels, stretches, n_sums, device=k.device, dtype=torch.float32)
-    lags = torch.empty(programs, n_blocks, 2, CHUNK, device=k.device, dtype=torch.float32)
+    lags = torch.empty(programs, n_blocks, 2, plan.arguments["C"], device=k.device, dtype=torch.float32)
     has_bias = common.pop("HAS_BIAS")
     has_q = common.pop("HAS_Q")
     blocked_backward_kv_kernel[plan.grid](
-        **pointers, **outputs, **common, HAS_Q=has_q, **plan.arguments, sums_ptr=sums, dh_ptr=lags,
+        **pointers, **outputs, **common, HAS_Q=has_q, **plan.arguments, W=reach_of(featurizer), sums_ptr=sums, dh_ptr=lags,
         HAS_SUMS=featurizer is not None or inner.skip is not None or bias is not None,
     )  # fmt: skip
     per_channel = sums.sum(2).sum(0)
@@ -154,13 +153,13 @@ def fir_backward(
         stretches = q_plan.grid[0] * (ROWS // q_plan.arguments["GP"])
         q_sums = torch.empty(batch, channels, stretches, n_featurizer, device=k.device, dtype=torch.float32)
         blocked_backward_q_kernel[q_plan.grid](
-            **pointers, **of_q, **common, HAS_BIAS=has_bias, **q_plan.arguments, sums_ptr=q_sums,
-            bias_ptr=_or(bias, k),
+            **pointers, **of_q, **common, HAS_BIAS=has_bias, **q_plan.arguments, W=reach_of(featurizer),
+            sums_ptr=q_sums, bias_ptr=_or(bias, k),
         )  # fmt: skip
         if d_featurizer is not None:
             d_featurizer[:, 0] = q_sums.sum(2).sum(0)
     # what program (batch, group and part, stretch) left, summed in a fixed order
-    grouped = lags.reshape(batch, inner.h.shape[0], -1, n_blocks, 2, CHUNK).sum((0, 2))
+    grouped = lags.reshape(batch, inner.h.shape[0], -1, n_blocks, 2, plan.arguments["C"]).sum((0, 2))
     at_or_after, before = grouped.unbind(2)  # lags b C + l, and (b - 1) C + l
     dh = at_or_after + torch.nn.functional.pad(before[:, 1:], (0, 0, 0, 1))
     dh = dh.reshape(inner.h.shape[0], -1)[:, :n_taps]
@@ -173,25 +172,32 @@ def is_short(featurizer: Taps | None, inner: Taps) -> bool:
     return reach <= REACH
 
 
+def reach_of(featurizer: Taps | None) -> int:
+    """Return the tokens before its own that a lane loads for the featurizer: a power of two, for one aligned access."""
+    return 1 if featurizer is None else triton.next_power_of_2(max(featurizer.h.shape[1] - 1, 1))
+
+
 class _Plan(NamedTuple):
     grid: tuple[int, int, int]
     arguments: dict[str, Any]
 
 
 class Tuning(NamedTuple):
-    """Chunks that are loaded at a time, stages of the pipeline of loads, and warps of a program."""
+    """Tokens of a chunk, chunks that are loaded at a time, stages of the pipeline of loads, warps of a program, registers."""
 
+    chunk: int
     chunks: int
     stages: int
     warps: int
+    registers: int | None = None
 
 
 TUNING = {
-    ("forward", False): Tuning(4, 1, 4),
-    ("forward", True): Tuning(2, 1, 8),
-    ("backward_kv", False): Tuning(2, 1, 8),
-    ("backward_kv", True): Tuning(1, 1, 8),
-    ("backward_q", True): Tuning(1, 1, 8),
+    ("forward", False): Tuning(64, 1, 3, 4),
+    ("forward", True): Tuning(64, 1, 1, 4),
+    ("backward_kv", False): Tuning(64, 1, 1, 8),
+    ("backward_kv", True): Tuning(64, 1, 1, 8),
+    ("backward_q", True): Tuning(64, 1, 3, 4),
 }
 """By kernel, and whether there are gates; measured on an H200 at 4096 channels and 65,536 tokens."""
 
@@ -208,17 +214,18 @@ def _plan(signal: Tensor, inner: Taps, tuning: Tuning) -> _Plan:
     in_tile = min(triton.next_power_of_2(group_size), ROWS)
     n_parts = triton.cdiv(group_size, in_tile)
     stretches = ROWS // in_tile
-    n_blocks = max(triton.cdiv(n_taps - 1, CHUNK), 1)
-    tiles = triton.cdiv(seqlen, CHUNK * tuning.chunks)
+    n_blocks = max(triton.cdiv(n_taps - 1, tuning.chunk), 1)
+    tiles = triton.cdiv(seqlen, tuning.chunk * tuning.chunks)
     wanted = max(triton.cdiv(ENOUGH_PROGRAMS, n_groups * n_parts * batch), 1)
-    least = triton.cdiv(4 * n_blocks, tuning.chunks)
+    least = triton.cdiv(8 * n_taps, tuning.chunk * tuning.chunks)
     n_tiles = min(max(triton.cdiv(tiles, wanted * stretches), least), triton.cdiv(tiles, stretches))
     grid = (triton.cdiv(tiles, n_tiles * stretches), n_groups * n_parts, batch)
     _fits_grid(grid)
     precision = "tf32x3" if dtype is torch.float32 else "ieee"
     return _Plan(grid, dict(
-        n_parts=n_parts, n_tiles=n_tiles, NB=n_blocks, GP=in_tile, R=ROWS, C=CHUNK, NS=tuning.chunks,
+        n_parts=n_parts, n_tiles=n_tiles, NB=n_blocks, GP=in_tile, R=ROWS, C=tuning.chunk, NS=tuning.chunks,
         PRECISION=precision, STAGES=tuning.stages, num_warps=tuning.warps,
+        maxnreg=tuning.registers,
     ))  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from genomix_kernels.triton_tiles import (
     load_taps,
     next_lanes,
     split8,
+    tokens_before,
 )
 
 
@@ -45,7 +46,7 @@ def modal_backward_kernel(
     channels, seqlen, n_splits, n_tiles,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel,
     dq_batch, dq_channel, dk_batch, dk_channel, dv_batch, dv_channel, row_stream, row_channel,
-    F: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_END: tl.constexpr, RELOADS: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
     C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
@@ -126,6 +127,7 @@ def modal_backward_kernel(
     all_tiles = tl.cdiv(seqlen, TILE)
     place = tl.arange(0, M * C)
     within = place // C * (NS * C) + place % C
+    lane_within = tl.arange(0, T) // (C // 8) * (NS * C) + tl.arange(0, T) % (C // 8) * 8
     for back in tl.range(0, n_tiles, num_stages=STAGES):
         tile_index = split * n_tiles + n_tiles - 1 - back
         tiles = ()
@@ -134,23 +136,25 @@ def modal_backward_kernel(
         pulled = ()
         for s in tl.static_range(NS):
             t = tile_index * TILE + s * C + within
+            lane_t = tile_index * TILE + s * C + lane_within
             raw = tl.load(dy_row + t, mask=t < seqlen, other=0.0)
             if HAS_Q:
                 dy = split8(raw.to(tl.float32), T)
                 q = split8(load_block(q_row + t, t, seqlen, True), T)
                 if HAS_FEATURIZER:
-                    q = split8(load_block(q_row + t - 8, t - 8, seqlen, True), T) + q
+                    q = tokens_before(q_row, lane_t, seqlen, True, q_row, T, F, W, False) + q
                 df = ()
                 for i in tl.static_range(8):
                     if HAS_FEATURIZER:
-                        df = df + (dy[i] * fir_at(q, q_taps, i + 8, F),)
+                        df = df + (dy[i] * fir_at(q, q_taps, i + W, F),)
                     else:
                         df = df + (dy[i] * q[i],)
                 raw = join8(df, T).to(dy_ptr.dtype.element_ty)
             grads = grads + (tl.reshape(raw, (M, C)),)
             if HAS_V:
                 _zk, _zv, m, _k, _v = gated_inputs(
-                    k_row, v_row, t, seqlen, True, k_taps, v_taps, dy_ptr, F, T, HAS_FEATURIZER, HAS_V
+                    k_row, v_row, t, k_row, v_row, lane_t, seqlen, True, True, k_taps, v_taps, dy_ptr,
+                    F, W, T, HAS_FEATURIZER, HAS_V,
                 )
                 flat = join8(m, T).to(dy_ptr.dtype.element_ty)
             else:
@@ -178,6 +182,7 @@ def modal_backward_kernel(
 
         for s in tl.static_range(NS - 1, -1, -1):
             t = tile_index * TILE + s * C + within
+            lane_t = tile_index * TILE + s * C + lane_within
             is_there = t < seqlen
             dr += states[s] * pulled[s]
             lagged = tl.dot(grads[s], p_lag, input_precision=PRECISION)
@@ -195,13 +200,13 @@ def modal_backward_kernel(
                 for i in tl.static_range(8):
                     dq = dq + (dy[i] * filtered[i],)
                 if HAS_FEATURIZER:
-                    q = split8(load_block(q_row + t - 8, t - 8, seqlen, True), T)
+                    q = tokens_before(q_row, lane_t, seqlen, True, q_row, T, F, W, False)
                     q = q + split8(load_block(q_row + t, t, seqlen, True), T)
                     if s == NS - 1:
-                        dq, following_q, of_q = _through_featurizer(dq, (), of_q, q, q_taps, F, M, T)
+                        dq, following_q, of_q = _through_featurizer(dq, (), of_q, q, q_taps, F, W, M, T)
                         end_q = _at_row_ends(dq, F, M, T // M)
                     else:
-                        dq, following_q, of_q = _through_featurizer(dq, following_q, of_q, q, q_taps, F, M, T)
+                        dq, following_q, of_q = _through_featurizer(dq, following_q, of_q, q, q_taps, F, W, M, T)
                 tl.store(dq_row + t, join8(dq, T).to(dq_ptr.dtype.element_ty), mask=is_there)
 
             dm_tile = times(grads[s], back_high, back_low, IS_SPLIT, PRECISION)
@@ -215,7 +220,8 @@ def modal_backward_kernel(
                 if RELOADS:
                     tl.debug_barrier()
                 zk, zv, _m, k, v = gated_inputs(
-                    k_row, v_row, t, seqlen, True, k_taps, v_taps, dy_ptr, F, T, HAS_FEATURIZER, HAS_V
+                    k_row, v_row, t, k_row, v_row, lane_t, seqlen, True, True, k_taps, v_taps, dy_ptr,
+                    F, W, T, HAS_FEATURIZER, HAS_V,
                 )
                 dk = ()
                 dv = ()
@@ -224,13 +230,13 @@ def modal_backward_kernel(
                     dv = dv + (dm[i] * zk[i],)
                 if HAS_FEATURIZER:
                     if s == NS - 1:
-                        dk, following_k, of_k = _through_featurizer(dk, (), of_k, k, k_taps, F, M, T)
-                        dv, following_v, of_v = _through_featurizer(dv, (), of_v, v, v_taps, F, M, T)
+                        dk, following_k, of_k = _through_featurizer(dk, (), of_k, k, k_taps, F, W, M, T)
+                        dv, following_v, of_v = _through_featurizer(dv, (), of_v, v, v_taps, F, W, M, T)
                         end_k = _at_row_ends(dk, F, M, T // M)
                         end_v = _at_row_ends(dv, F, M, T // M)
                     else:
-                        dk, following_k, of_k = _through_featurizer(dk, following_k, of_k, k, k_taps, F, M, T)
-                        dv, following_v, of_v = _through_featurizer(dv, following_v, of_v, v, v_taps, F, M, T)
+                        dk, following_k, of_k = _through_featurizer(dk, following_k, of_k, k, k_taps, F, W, M, T)
+                        dv, following_v, of_v = _through_featurizer(dv, following_v, of_v, v, v_taps, F, W, M, T)
                 tl.store(dk_row + t, join8(dk, T).to(dk_ptr.dtype.element_ty), mask=is_there)
                 tl.store(dv_row + t, join8(dv, T).to(dv_ptr.dtype.element_ty), mask=is_there)
             else:
@@ -262,7 +268,9 @@ def modal_backward_kernel(
 
 
 @triton.jit
-def _through_featurizer(dz, following, sums, x, taps, F: tl.constexpr, M: tl.constexpr, T: tl.constexpr):
+def _through_featurizer(
+    dz, following, sums, x, taps, F: tl.constexpr, W: tl.constexpr, M: tl.constexpr, T: tl.constexpr
+):  # fmt: skip
     """Return the gradient of a featurizer's input, ``dz`` itself for the chunk before, and the sums for its taps.
 
     ``following``: the same of the next chunk of the rows; empty for the last chunk, whose end then lacks what comes
@@ -283,7 +291,7 @@ def _through_featurizer(dz, following, sums, x, taps, F: tl.constexpr, M: tl.con
     for i in tl.static_range(F):
         total = sums[i]
         for e in tl.static_range(8):
-            total += dz[e] * x[e + 8 - i]
+            total += dz[e] * x[e + W - i]
         grown = grown + (total,)
     for i in tl.static_range(F - 1):
         first = first + (dz[i],)

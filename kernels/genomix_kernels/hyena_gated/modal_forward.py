@@ -15,13 +15,30 @@ from genomix_kernels.triton_tiles import (
     fir_at,
     high_part,
     join8,
-    load_block,
     load_taps,
     low_part,
     rounded,
     split8,
-    window_before,
+    tokens_before,
 )
+
+
+@triton.jit
+def _load_tile(
+    k_row, v_row, q_row, t, seqlen, C: tl.constexpr, NS: tl.constexpr, HAS_V: tl.constexpr, HAS_Q: tl.constexpr
+):
+    """Return the chunks of a tile of each stream as they lie in memory."""
+    k = ()
+    v = ()
+    q = ()
+    for s in tl.static_range(NS):
+        is_there = t + s * C < seqlen
+        k = k + (tl.load(k_row + t + s * C, mask=is_there, other=0.0),)
+        if HAS_V:
+            v = v + (tl.load(v_row + t + s * C, mask=is_there, other=0.0),)
+        if HAS_Q:
+            q = q + (tl.load(q_row + t + s * C, mask=is_there, other=0.0),)
+    return k, v, q
 
 
 @triton.jit
@@ -29,11 +46,11 @@ def modal_forward_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, a_ptr, r_ptr, skip_ptr, tail_ptr, start_ptr, final_ptr, saved_ptr,
     channels, seqlen, n_splits, n_tiles, n_saved,
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
-    F: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_TAIL: tl.constexpr, HAS_START: tl.constexpr, HAS_FINAL: tl.constexpr, IS_WHOLE: tl.constexpr,
     HAS_SAVED: tl.constexpr, SAVED_ROWS: tl.constexpr, ROUNDS: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
-    C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, PREFETCHES: tl.constexpr,
 ):  # fmt: skip
     """Write ``n_tiles`` tiles of one channel, and the state after the last token. Grid: batch x channels x splits."""
     T: tl.constexpr = M * C // 8
@@ -79,30 +96,52 @@ def modal_forward_kernel(
     all_tiles = tl.cdiv(seqlen, TILE)
     place = tl.arange(0, M * C)
     within = place // C * (NS * C) + place % C
+    lane_within = tl.arange(0, T) // (C // 8) * (NS * C) + tl.arange(0, T) % (C // 8) * 8
+    ahead_k = ()
+    ahead_v = ()
+    ahead_q = ()
+    if PREFETCHES:
+        ahead_k, ahead_v, ahead_q = _load_tile(
+            k_row, v_row, q_row, split * n_tiles * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+        )
     for index in tl.range(0, n_tiles, num_stages=STAGES):
         tile_index = split * n_tiles + index
-        raw_k = ()
-        raw_v = ()
-        for s in tl.static_range(NS):
-            t = tile_index * TILE + s * C + within
-            raw_k = raw_k + (tl.load(k_row + t, mask=t < seqlen, other=0.0),)
-            if HAS_V:
-                raw_v = raw_v + (tl.load(v_row + t, mask=t < seqlen, other=0.0),)
+        if PREFETCHES:  # the next tile is on its way while this one is computed
+            raw_k = ahead_k
+            raw_v = ahead_v
+            raw_q = ahead_q
+            ahead_k, ahead_v, ahead_q = _load_tile(
+                k_row, v_row, q_row, (tile_index + 1) * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+            )
+        else:
+            raw_k, raw_v, raw_q = _load_tile(
+                k_row, v_row, q_row, tile_index * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+            )
+        before_k = ()
+        before_v = ()
+        before_q = ()
+        if HAS_FEATURIZER:
+            for s in tl.static_range(NS):
+                lane_t = tile_index * TILE + s * C + lane_within
+                before_k = before_k + (tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, W, HAS_TAIL),)
+                before_v = before_v + (
+                    tokens_before(v_row, lane_t, seqlen, True, tails + 2 * stream, T, F, W, HAS_TAIL),
+                )
+                before_q = before_q + (tokens_before(q_row, lane_t, seqlen, True, tails, T, F, W, HAS_TAIL),)
         tiles = ()
         added = ()
         for s in tl.static_range(NS):
-            t = tile_index * TILE + s * C + within
             flat = raw_k[s]
             if HAS_V:
                 k = split8(raw_k[s].to(tl.float32), T)
                 v = split8(raw_v[s].to(tl.float32), T)
                 if HAS_FEATURIZER:
-                    k = window_before(k_row, t, seqlen, True, T, tails + stream, F, HAS_TAIL) + k
-                    v = window_before(v_row, t, seqlen, True, T, tails + 2 * stream, F, HAS_TAIL) + v
+                    k = before_k[s] + k
+                    v = before_v[s] + v
                 m = ()
                 for i in tl.static_range(8):
                     if HAS_FEATURIZER:
-                        m = m + (fir_at(k, k_taps, i + 8, F) * fir_at(v, v_taps, i + 8, F),)
+                        m = m + (fir_at(k, k_taps, i + W, F) * fir_at(v, v_taps, i + W, F),)
                     else:
                         m = m + (k[i] * v[i],)
                 flat = join8(m, T).to(y_ptr.dtype.element_ty)
@@ -146,9 +185,9 @@ def modal_forward_kernel(
             if HAS_Q or ROUNDS:
                 filtered = split8(tl.reshape(y, (M * C,)), T)
                 if HAS_Q:
-                    q = split8(load_block(q_row + t, t, seqlen, True), T)
+                    q = split8(raw_q[s].to(tl.float32), T)
                     if HAS_FEATURIZER:
-                        q = window_before(q_row, t, seqlen, True, T, tails, F, HAS_TAIL) + q
+                        q = before_q[s] + q
                 if ROUNDS:
                     m = split8(tl.reshape(tiles[s], (M * C,)).to(tl.float32), T)
                 outputs = ()
@@ -157,7 +196,7 @@ def modal_forward_kernel(
                     if ROUNDS:
                         out = rounded(out, y_ptr) + skip * m[i]
                     if HAS_FEATURIZER:
-                        out *= fir_at(q, q_taps, i + 8, F)
+                        out *= fir_at(q, q_taps, i + W, F)
                     elif HAS_Q:
                         out *= q[i]
                     outputs = outputs + (out,)

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from genomix_kernels.hyena_gated.modal_tiles import times
-from genomix_kernels.triton_tiles import fir_at, high_part, join8, load_block, load_taps, low_part, split8, window_before
+from genomix_kernels.triton_tiles import fir_at, high_part, join8, load_block, load_taps, low_part, split8, tokens_before
 
 
 @triton.jit
@@ -16,7 +16,7 @@ def modal_states_kernel(
     x_ptr, gate_ptr, out_ptr, featurizer_ptr, a_ptr, r_ptr, tail_ptr,
     channels, seqlen, n_splits, n_tiles,
     x_batch, x_channel, gate_batch, gate_channel, row_stream, row_channel, gate_stream,
-    F: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
+    F: tl.constexpr, W: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
     HAS_X_FEATURIZER: tl.constexpr, HAS_GATE_FEATURIZER: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_TAIL: tl.constexpr, IS_BACKWARD: tl.constexpr, IS_SPLIT: tl.constexpr, M: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, like_ptr,
@@ -56,21 +56,22 @@ def modal_states_kernel(
     for index in tl.range(0, n_tiles, num_stages=STAGES):
         tile_index = split * n_tiles + (n_tiles - 1 - index if IS_BACKWARD else index)
         t = tile_index * (M * C) + tl.arange(0, M * C)
+        lane_t = tile_index * (M * C) + 8 * tl.arange(0, T)
         x = split8(load_block(x_row + t, t, seqlen, True), T)
         if HAS_X_FEATURIZER:
-            x = window_before(x_row, t, seqlen, True, T, tails + row_stream * (F - 1), F, HAS_TAIL) + x
+            x = tokens_before(x_row, lane_t, seqlen, True, tails + row_stream * (F - 1), T, F, W, HAS_TAIL) + x
         if HAS_GATE:
             gate = split8(load_block(gate_row + t, t, seqlen, True), T)
             if HAS_GATE_FEATURIZER:
                 gate_tails = tails + gate_stream * row_stream * (F - 1)
-                gate = window_before(gate_row, t, seqlen, True, T, gate_tails, F, HAS_TAIL) + gate
+                gate = tokens_before(gate_row, lane_t, seqlen, True, gate_tails, T, F, W, HAS_TAIL) + gate
         m = ()
         for i in tl.static_range(8):
             one = x[i]
             if HAS_X_FEATURIZER:
-                one = fir_at(x, x_taps, i + 8, F)
+                one = fir_at(x, x_taps, i + W, F)
             if HAS_GATE_FEATURIZER:
-                one = one * fir_at(gate, gate_taps, i + 8, F)
+                one = one * fir_at(gate, gate_taps, i + W, F)
             elif HAS_GATE:
                 one = one * gate[i]
             m = m + (one,)

@@ -16,7 +16,7 @@ from genomix_kernels.triton_tiles import (
     load_taps,
     rounded,
     split8,
-    window_before,
+    tokens_before,
 )
 
 REACH = 8
@@ -61,14 +61,14 @@ def short_forward_kernel(
         t = first + tl.arange(0, 8 * T)
         lane_t = first + 8 * tl.arange(0, T)
         k = split8(load_block(k_row + t, t, seqlen, True), T)
-        k = window_before(k_row, t, seqlen, True, T, tails + stream, F, HAS_FEATURIZER and HAS_STATE) + k
+        k = tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, 8, HAS_FEATURIZER and HAS_STATE) + k
         if HAS_V:
             v = split8(load_block(v_row + t, t, seqlen, True), T)
-            v = window_before(v_row, t, seqlen, True, T, tails + 2 * stream, F, HAS_FEATURIZER and HAS_STATE) + v
+            v = tokens_before(v_row, lane_t, seqlen, True, tails + 2 * stream, T, F, 8, HAS_FEATURIZER and HAS_STATE) + v
         if HAS_Q:
             q = split8(load_block(q_row + t, t, seqlen, True), T)
             if HAS_FEATURIZER:
-                q = window_before(q_row, t, seqlen, True, T, tails, F, HAS_STATE) + q
+                q = tokens_before(q_row, lane_t, seqlen, True, tails, T, F, 8, HAS_STATE) + q
         m = ()
         for j in tl.static_range(FIRST, 16):
             if HAS_FEATURIZER:
