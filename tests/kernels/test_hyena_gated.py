@@ -56,16 +56,17 @@ FORMS = [
     Form(True, "cross_correlation", "convolution", False),
     Form(False, "convolution", "convolution", True),
 ]
+# channels enough for a parameter's gradient to be more than a sum that happens to cancel
 SIZES = [
-    Size(3, 3, 3, 1),
-    Size(1, 5, 5, 2),
-    Size(3, 5, 1, 63),
-    Size(1, 15, 5, 64),
-    Size(1, 9, 3, 65),
-    Size(3, 5, 5, 127),
-    Size(1, 15, 3, 1000),
+    Size(3, 15, 15, 1),
+    Size(1, 45, 15, 2),
+    Size(3, 25, 5, 63),
+    Size(1, 45, 15, 64),
+    Size(1, 45, 3, 65),
+    Size(3, 25, 25, 127),
+    Size(1, 45, 3, 1000),
 ]
-LONG_SIZES = [Size(1, 15, 5, 8192), Size(3, 5, 5, 8193)]
+LONG_SIZES = [Size(1, 45, 15, 8192), Size(3, 15, 15, 8193)]
 INTERPRETED = [
     *(("SE", torch.float16, size) for size in (Size(3, 1, 1, 1), Size(1, 3, 3, 2), Size(1, 3, 1, 150))),
     *(("SE", torch.float32, size) for size in (Size(1, 3, 1, 63), Size(1, 3, 3, 65))),
@@ -74,8 +75,8 @@ INTERPRETED = [
     *(("LI", torch.float32, size) for size in (Size(3, 1, 1, 1), Size(1, 3, 1, 2), Size(1, 3, 1, 64))),
     *(("LI", torch.float32, size) for size in (Size(1, 3, 1, 65), Size(1, 3, 1, 150))),
     # in 16 bits the gradients of few poles are noise: sums over few tokens that happen to cancel
-    *(("LI", torch.float16, size) for size in (Size(1, 9, 1, 64), Size(1, 9, 1, 130))),
-    ("LI-rounded", torch.float16, Size(1, 9, 1, 65)),
+    *(("LI", torch.float16, size) for size in (Size(1, 9, 1, 30), Size(1, 9, 1, 65))),
+    ("LI-rounded", torch.float16, Size(1, 9, 1, 20)),
 ]
 
 
@@ -115,7 +116,8 @@ def make_inputs(kind: str, size: Size, dtype: torch.dtype, device: str = "cpu") 
     precise = torch.promote_types(dtype, torch.float32)
     poles = -torch.logspace(-6, 0.7, channels * n).reshape(n, channels).t()
     made["log_poles"] = poles.contiguous().to(device, precise)
-    made["residues"] = random(channels, n).to(device, precise)
+    # slow modes sum over the whole sequence: fp16 ends at 65504
+    made["residues"] = (random(channels, n) * (n * seqlen) ** -0.5).to(device, precise)
     return made
 
 
@@ -240,7 +242,7 @@ def test_output_and_gradients_against_the_reference(
 @pytest.mark.parametrize("kind", FILTERS)
 def test_each_form(kind: str, form: Form, backend: str, dtype: torch.dtype, device: str) -> None:
     skip_unless_served(backend, device, dtype)
-    check(through_the_face(backend), kind, form, Size(3, 5, 5, 130), dtype, device)
+    check(through_the_face(backend), kind, form, Size(3, 15, 5, 130), dtype, device)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -386,7 +388,7 @@ class TestInterpretedTriton:
     @pytest.mark.parametrize("form", FORMS, ids=str)
     @pytest.mark.parametrize("kind", ["SE", "MR", "LI"])
     def test_each_form(self, operator: Operator, kind: str, form: Form) -> None:
-        check(operator, kind, form, Size(1, 3, 1, 20), torch.float32)
+        check(operator, kind, form, Size(1, 2, 1, 20), torch.float32)
 
     @pytest.mark.parametrize(
         ("kind", "dtype"),
@@ -426,7 +428,7 @@ class TestOnTheGpu:
 
     @pytest.mark.parametrize("kind", FILTERS)
     def test_few_channels_and_a_long_sequence(self, kind: str) -> None:
-        check(through_the_face("triton"), kind, FORMS[0], Size(1, 3, 3, 100_001), torch.bfloat16, "cuda")
+        check(through_the_face("triton"), kind, FORMS[0], Size(1, 45, 3, 100_001), torch.bfloat16, "cuda")
 
     @pytest.mark.parametrize("seqlen", [1, 65, 8193])
     @pytest.mark.parametrize("kind", FILTERS)

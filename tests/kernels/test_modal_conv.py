@@ -23,6 +23,7 @@ LENGTHS = [1, 2, 63, 64, 65, 127, 1000]
 LONG_LENGTHS = [4095, 4096, 4097, 8192, 8193]
 POLES = {"slow": 1e-6, "initial": 2e-2, "mixed": None, "fast": 5.0}
 N_MODES = 4
+CHANNELS = 35
 ORDER = ("u", "log_poles", "residues", "skip", "state", "pre_gate", "post_gate")
 
 
@@ -127,7 +128,8 @@ SERVED = [
 def test_output_and_gradients_against_the_reference(
     backend: str, dtype: torch.dtype, has_gates: bool, poles: str, seqlen: int, device: str
 ) -> None:
-    inputs = make_inputs(seqlen, POLES[poles], dtype, device, has_gates=has_gates)
+    # channels enough for a parameter's gradient to be more than a sum that happens to cancel
+    inputs = make_inputs(seqlen, POLES[poles], dtype, device, channels=CHANNELS, has_gates=has_gates)
     skip_unless_served(backend, **inputs)
     check(partial(modal_conv, backend=backend), inputs)
 
@@ -371,34 +373,47 @@ def share_rows(monkeypatch: pytest.MonkeyPatch, tiles: int | None) -> None:
 
 @pytest.mark.usefixtures("small_tiles")
 class TestInterpretedTriton:
-    # batch, channels, seqlen, tiles of a program where several share a row
-    SIZES = (
+    # batch, channels, seqlen, and the tiles of a program where several share a row
+    GATED = (
         (1, 3, 1, None),
         (1, 3, 2, None),
         (3, 1, 63, None),
         (1, 3, 64, None),
-        (1, 3, 65, None),
-        (1, 3, 127, None),
-        (1, 3, 128, None),
-        (1, 3, 300, None),
-        (1, 3, 300, 1),
-        (1, 3, 384, None),
-        (1, 3, 384, 1),
-        (1, 3, 520, 2),
+        (1, 1, 65, None),
+        (1, 1, 127, None),
+        (1, 1, 128, None),
+        (1, 2, 300, None),
+        (1, 2, 300, 1),
+        (1, 1, 384, 1),
+        (1, 1, 600, 2),
     )
+    PLAIN = ((1, 3, 2, None), (3, 1, 63, None), (1, 2, 256, None), (1, 2, 300, 1), (1, 1, 1100, 2))
 
-    @pytest.mark.parametrize(
-        ("has_gates", "dtype"), [(False, torch.float32), (True, torch.float16)], ids=["plain", "gated"]
-    )
-    @pytest.mark.parametrize("size", SIZES, ids=str)
-    def test_output_and_gradients(
-        self,
-        size: tuple[int, int, int, int | None],
-        has_gates: bool,
-        dtype: torch.dtype,
-        monkeypatch: pytest.MonkeyPatch,
+    @pytest.mark.parametrize("size", GATED, ids=str)
+    def test_with_gates(
+        self, size: tuple[int, int, int, int | None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whole tiles take the gradient through the final state in the kernel, others beside it."""
+        self.check_size(monkeypatch, size, torch.float32, has_gates=True)
+
+    @pytest.mark.parametrize("size", PLAIN, ids=str)
+    def test_without_gates(
+        self, size: tuple[int, int, int, int | None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.check_size(monkeypatch, size, torch.float16, has_gates=False)
+
+    def test_gates_in_16_bits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gated inputs and gradients are rounded: in the sums of a channel or two that would be all one sees."""
+        self.check_size(monkeypatch, (1, 9, 130, 1), torch.float16, has_gates=True)
+
+    def check_size(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        size: tuple[int, int, int, int | None],
+        dtype: torch.dtype,
+        *,
+        has_gates: bool,
+    ) -> None:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
 
         batch, channels, seqlen, tiles = size
@@ -407,36 +422,34 @@ class TestInterpretedTriton:
         check(modal_conv_triton, inputs)
 
     @pytest.mark.parametrize("name", ["skip", "state", "pre_gate", "post_gate"])
-    @pytest.mark.parametrize("seqlen", [70, 200])
-    def test_what_is_optional(self, seqlen: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_optional(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
 
         share_rows(monkeypatch, 1)
-        inputs = make_inputs(seqlen, None, torch.float32, "cpu", batch=1, has_gates=True)
+        inputs = make_inputs(140, None, torch.float32, "cpu", batch=1, channels=2, has_gates=True)
         del inputs[name]
         check(modal_conv_triton, inputs)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-    @pytest.mark.parametrize("poles", POLES)
+    @pytest.mark.parametrize("poles", ["slow", "fast"])
     def test_poles_at_the_extremes(
         self, poles: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
 
         share_rows(monkeypatch, 1)
-        check(modal_conv_triton, make_inputs(150, POLES[poles], dtype, "cpu", batch=1))
+        check(modal_conv_triton, make_inputs(130, POLES[poles], dtype, "cpu", batch=1))
 
     @pytest.mark.parametrize("n_modes", [1, 16, 17])
     def test_numbers_of_modes(self, n_modes: int) -> None:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
 
         inputs = make_inputs(
-            70, None, torch.float32, "cpu", batch=1, channels=5, n_modes=n_modes, has_gates=True
+            70, None, torch.float32, "cpu", batch=1, channels=3, n_modes=n_modes, has_gates=True
         )
         check(modal_conv_triton, inputs)
 
-    @pytest.mark.parametrize("of", ["y", "state"])
-    @pytest.mark.parametrize("seqlen", [50, 64, 255, 256])
+    @pytest.mark.parametrize(("of", "seqlen"), [("y", 255), ("state", 50), ("state", 255), ("state", 256)])
     def test_gradients_of_the_output_or_the_final_state_alone(
         self, of: str, seqlen: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -447,7 +460,7 @@ class TestInterpretedTriton:
         names = (
             ("u", "log_poles", "residues", "state", "pre_gate") if of == "y" else ("u", "log_poles", "state")
         )
-        inputs = make_inputs(seqlen, None, torch.float32, "cpu", batch=1, has_gates=True)
+        inputs = make_inputs(seqlen, None, torch.float32, "cpu", batch=1, channels=2, has_gates=True)
         residues = inputs["residues"]
         inputs = {name: inputs[name] for name in names}
         index = 0 if of == "y" else 1
@@ -466,7 +479,7 @@ class TestInterpretedTriton:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
 
         share_rows(monkeypatch, 1)
-        inputs = make_inputs(330, None, dtype, "cpu", batch=1, has_gates=True)
+        inputs = make_inputs(330, None, dtype, "cpu", batch=1, channels=2, has_gates=True)
         exact = {name: x.double() for name, x in inputs.items()}
         expected, expected_state = modal_conv(**exact, backend="reference")
         lengths = [1, 63, 64, 2, 192, 8]
@@ -485,14 +498,16 @@ class TestOnTheGpu:
     @pytest.mark.parametrize("poles", POLES)
     @pytest.mark.parametrize("seqlen", LONG_LENGTHS)
     def test_long_sequences(self, seqlen: int, poles: str, dtype: torch.dtype) -> None:
-        inputs = make_inputs(seqlen, POLES[poles], dtype, "cuda", channels=5, n_modes=16, has_gates=True)
+        inputs = make_inputs(
+            seqlen, POLES[poles], dtype, "cuda", channels=CHANNELS, n_modes=16, has_gates=True
+        )
         check(partial(modal_conv, backend="triton"), inputs, exact="torch_chunked")
 
-    @pytest.mark.parametrize("dtype", DTYPES[1:3], ids=str)
+    @pytest.mark.parametrize("dtype", DTYPES[2:], ids=str)
     @pytest.mark.parametrize("seqlen", [65_536, 300_001])
     def test_few_channels_and_a_long_sequence(self, seqlen: int, dtype: torch.dtype) -> None:
         """Programs share a row."""
-        inputs = make_inputs(seqlen, None, dtype, "cuda", batch=1, n_modes=16, has_gates=True)
+        inputs = make_inputs(seqlen, None, dtype, "cuda", batch=1, channels=15, n_modes=16, has_gates=True)
         check(partial(modal_conv, backend="triton"), inputs, exact="torch_chunked")
 
     def test_more_elements_than_an_int_counts(self) -> None:

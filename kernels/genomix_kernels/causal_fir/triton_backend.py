@@ -78,7 +78,7 @@ class _GatedFir(torch.autograd.Function):
         from genomix_kernels.hyena_gated.fir_launch import Streams, fir_backward
 
         q, k, v, h, skip, bias = ctx.saved_tensors
-        gradients = Streams(*(None if x is None else torch.empty_like(x) for x in (q, k, v)))
+        gradients = Streams(*(None if x is None else x.new_empty(x.shape) for x in (q, k, v)))
         with launched_on(k):
             found = fir_backward(
                 Streams(q, k, v), None, Taps(h.contiguous(), skip, ctx.order), bias, _unit_stride(dy), gradients

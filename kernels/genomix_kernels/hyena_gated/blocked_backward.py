@@ -7,7 +7,7 @@
 import triton
 import triton.language as tl
 
-from genomix_kernels.hyena_gated.blocked_tiles import advance, row_of, toeplitz_tables
+from genomix_kernels.hyena_gated.blocked_tiles import advance, first_channel, row_of, toeplitz_tables
 from genomix_kernels.triton_tiles import (
     adjoint_fir_at,
     diagonal_sums,
@@ -26,8 +26,7 @@ from genomix_kernels.triton_tiles import (
 def blocked_backward_q_kernel(
     q_ptr, k_ptr, v_ptr, dy_ptr, dq_ptr, sums_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr,
     channels, seqlen, group_size, n_parts, n_tiles,
-    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel, dq_batch, dq_channel,
-    row_stream, row_channel,
+    x_batch, x_channel, dy_batch, dy_channel, dx_batch, dx_channel, row_stream, row_channel,
     F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr,
     NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr, C: tl.constexpr, NS: tl.constexpr,
@@ -40,21 +39,23 @@ def blocked_backward_q_kernel(
     HALO: tl.constexpr = (NB + NS - 1) // NS
     b = tl.program_id(2)
     group = tl.program_id(1) // n_parts
-    place = tl.arange(0, R * C)
     n_tokens = n_tiles * (NS * C)
-    d, is_row, start = row_of(place // C, group_size, n_parts, n_tokens, GP, S)
-    lane_d, is_lane, lane_start = row_of(tl.arange(0, T) // LANES, group_size, n_parts, n_tokens, GP, S)
-    column = place % C
-
-    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
-    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
-    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
-    dy_row = dy_ptr + b.to(tl.int64) * dy_batch + d.to(tl.int64) * dy_channel
-    dq_row = dq_ptr + b.to(tl.int64) * dq_batch + d.to(tl.int64) * dq_channel
-    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
-    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
-    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
-    lane_column = tl.arange(0, T) % LANES * 8
+    # bases are scalars of 64 bits; within a program 32 bits are enough
+    d0 = first_channel(group_size, n_parts, GP)
+    start0 = tl.program_id(0) * S * n_tokens
+    base = b.to(tl.int64) * x_batch + d0.to(tl.int64) * x_channel + start0
+    dy_base = b.to(tl.int64) * dy_batch + d0.to(tl.int64) * dy_channel + start0
+    dx_base = b.to(tl.int64) * dx_batch + d0.to(tl.int64) * dx_channel + start0
+    place = tl.arange(0, R * C)
+    channel, is_row, stretch = row_of(place // C, group_size, n_parts, n_tokens, GP)
+    lane_channel, is_lane, lane_stretch = row_of(tl.arange(0, T) // LANES, group_size, n_parts, n_tokens, GP)
+    row_start = stretch * n_tokens + place % C
+    lane_row_start = lane_stretch * n_tokens + tl.arange(0, T) % LANES * 8
+    x_row = base - start0 + channel * x_channel  # of token 0
+    dy_row = dy_ptr + dy_base - start0 + channel * dy_channel
+    dx_row = dx_base - start0 + channel * dx_channel
+    x_lane_row = base - start0 + lane_channel * x_channel
+    lane_d = d0 + lane_channel
     lane_row = lane_d * row_channel
     k_taps = ()
     v_taps = ()
@@ -81,10 +82,10 @@ def blocked_backward_q_kernel(
     for step in tl.range(-HALO, n_tiles + LATE, num_stages=STAGES):
         for s in tl.static_range(NS):
             from_start = step * (NS * C) + s * C
-            t = start + from_start + column
-            lane_t = lane_start + from_start + lane_column
+            t = start0 + from_start + row_start
+            lane_t = start0 + from_start + lane_row_start
             _zk, _zv, m, _k, _v = gated_inputs(
-                k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                k_ptr + x_row, v_ptr + x_row, t, k_ptr + x_lane_row, v_ptr + x_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
                 F, W, T, HAS_FEATURIZER, HAS_V,
             )
             tile = tl.reshape(join8(m, T).to(dy_ptr.dtype.element_ty), (R, C))
@@ -106,11 +107,12 @@ def blocked_backward_q_kernel(
                 dq = ()
                 for j in tl.static_range(8):
                     dq = dq + (adjoint_fir_at(after, q_taps, j, F),)
+                column = place % C
                 is_own = (from_start - C + column >= 0) & (from_start - C + column < n_tokens)
                 is_own = is_own & is_row & (t - C < seqlen)
-                tl.store(dq_row + t - C, join8(dq, T).to(dq_ptr.dtype.element_ty), mask=is_own)
-                q = tokens_before(q_lane_row, lane_t, seqlen, is_lane, q_lane_row, T, F, W, False)
-                q = q + split8(load_block(q_row + t, t, seqlen, is_row), T)
+                tl.store(dq_ptr + dx_row + t - C, join8(dq, T).to(dq_ptr.dtype.element_ty), mask=is_own)
+                q = tokens_before(q_ptr + x_lane_row, lane_t, seqlen, is_lane, q_ptr + x_lane_row, T, F, W, False)
+                q = q + split8(load_block(q_ptr + x_row + t, t, seqlen, is_row), T)
                 is_counted = (from_start >= 0) & (from_start < n_tokens)
                 grown = ()
                 for i in tl.static_range(F):
@@ -121,24 +123,27 @@ def blocked_backward_q_kernel(
                 sums = grown
                 held = dz
             else:
-                is_own = is_row & (t < seqlen) & (from_start + column >= 0)
-                tl.store(dq_row + t, join8(dz, T).to(dq_ptr.dtype.element_ty), mask=is_own)
+                is_own = is_row & (t < seqlen) & (from_start + place % C >= 0)
+                tl.store(dq_ptr + dx_row + t, join8(dz, T).to(dq_ptr.dtype.element_ty), mask=is_own)
 
     if HAS_FEATURIZER:
         _store_row_sums(
-            sums, sums_ptr, b * channels, group_size, n_parts, n_tokens, F, GP, S, R, LANES
+            sums, sums_ptr, b * channels + d0, group_size, n_parts, n_tokens, F, GP, S, R, LANES
         )
 
 
 @triton.jit
-def _load_backwards(dy_row, k_row, t, seqlen, is_row, C: tl.constexpr, NS: tl.constexpr, HAS_K: tl.constexpr):
-    """Return the chunks of a tile as they lie in memory, the last one first."""
+def _load_backwards(
+    dy_row, k_row, t, seqlen, is_row, C: tl.constexpr, NS: tl.constexpr, HAS_DY: tl.constexpr, HAS_K: tl.constexpr
+):  # fmt: skip
+    """Return the chunks of streams without gates, as the matrices that they are multiplied as, the last one first."""
     dy = ()
     k = ()
     for e in tl.static_range(NS):
         at = t + (NS - 1 - e) * C
         is_there = is_row & (at >= 0) & (at < seqlen)
-        dy = dy + (tl.load(dy_row + at, mask=is_there, other=0.0),)
+        if HAS_DY:
+            dy = dy + (tl.load(dy_row + at, mask=is_there, other=0.0),)
         if HAS_K:
             k = k + (tl.load(k_row + at, mask=is_there, other=0.0),)
     return dy, k
@@ -148,8 +153,7 @@ def _load_backwards(dy_row, k_row, t, seqlen, is_row, C: tl.constexpr, NS: tl.co
 def blocked_backward_kv_kernel(
     q_ptr, k_ptr, v_ptr, dy_ptr, dk_ptr, dv_ptr, sums_ptr, dh_ptr, featurizer_ptr, h_ptr, skip_ptr,
     channels, seqlen, group_size, n_parts, n_tiles,
-    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel,
-    dk_batch, dk_channel, dv_batch, dv_channel, row_stream, row_channel,
+    x_batch, x_channel, dy_batch, dy_channel, dx_batch, dx_channel, row_stream, row_channel,
     F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_SUMS: tl.constexpr, NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
@@ -164,22 +168,23 @@ def blocked_backward_kv_kernel(
     T: tl.constexpr = R * LANES
     b = tl.program_id(2)
     group = tl.program_id(1) // n_parts
-    place = tl.arange(0, R * C)
     n_tokens = n_tiles * (NS * C)
-    d, is_row, start = row_of(place // C, group_size, n_parts, n_tokens, GP, S)
-    lane_d, is_lane, lane_start = row_of(tl.arange(0, T) // LANES, group_size, n_parts, n_tokens, GP, S)
-    column = place % C
-
-    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
-    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
-    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
-    dy_row = dy_ptr + b.to(tl.int64) * dy_batch + d.to(tl.int64) * dy_channel
-    dk_row = dk_ptr + b.to(tl.int64) * dk_batch + d.to(tl.int64) * dk_channel
-    dv_row = dv_ptr + b.to(tl.int64) * dv_batch + d.to(tl.int64) * dv_channel
-    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
-    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
-    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
-    lane_column = tl.arange(0, T) % LANES * 8
+    # bases are scalars of 64 bits; within a program 32 bits are enough
+    d0 = first_channel(group_size, n_parts, GP)
+    start0 = tl.program_id(0) * S * n_tokens
+    base = b.to(tl.int64) * x_batch + d0.to(tl.int64) * x_channel + start0
+    dy_base = b.to(tl.int64) * dy_batch + d0.to(tl.int64) * dy_channel + start0
+    dx_base = b.to(tl.int64) * dx_batch + d0.to(tl.int64) * dx_channel + start0
+    place = tl.arange(0, R * C)
+    channel, is_row, stretch = row_of(place // C, group_size, n_parts, n_tokens, GP)
+    lane_channel, is_lane, lane_stretch = row_of(tl.arange(0, T) // LANES, group_size, n_parts, n_tokens, GP)
+    row_start = stretch * n_tokens + place % C
+    lane_row_start = lane_stretch * n_tokens + tl.arange(0, T) % LANES * 8
+    x_row = base - start0 + channel * x_channel  # of token 0
+    dy_row = dy_ptr + dy_base - start0 + channel * dy_channel
+    dx_row = dx_base - start0 + channel * dx_channel
+    x_lane_row = base - start0 + lane_channel * x_channel
+    lane_d = d0 + lane_channel
     lane_row = lane_d * row_channel
     k_taps = ()
     v_taps = ()
@@ -210,26 +215,32 @@ def blocked_backward_kv_kernel(
 
     BEHIND: tl.constexpr = NB + 1 if HAS_FEATURIZER else NB
     HALO: tl.constexpr = (BEHIND + NS - 1) // NS
-    last = start + (n_tiles + HALO - 1) * (NS * C) + column
-    ahead_dy, ahead_k = _load_backwards(dy_row, k_row, last, seqlen, is_row, C, NS, not HAS_V)
+    r = tl.arange(0, R)[:, None]
+    m_channel, is_matrix, m_stretch = row_of(r, group_size, n_parts, n_tokens, GP)
+    m_start = m_stretch * n_tokens + tl.arange(0, C)[None, :]
+    k_matrix = k_ptr + base - start0 + m_channel * x_channel
+    dk_matrix = dk_ptr + dx_base - start0 + m_channel * dx_channel
+    dy_matrix = dy_ptr + dy_base - start0 + m_channel * dy_channel
+    last = start0 + (n_tiles + HALO - 1) * (NS * C) + m_start
+    ahead_dy, ahead_k = _load_backwards(dy_matrix, k_matrix, last, seqlen, is_matrix, C, NS, not HAS_Q, not HAS_V)
     for back in tl.range(0, n_tiles + HALO, num_stages=STAGES):
         raw_dy = ahead_dy  # the next chunks are on their way while these are computed
         raw_k = ahead_k
         ahead_dy, ahead_k = _load_backwards(
-            dy_row, k_row, last - (back + 1) * (NS * C), seqlen, is_row, C, NS, not HAS_V
+            dy_matrix, k_matrix, last - (back + 1) * (NS * C), seqlen, is_matrix, C, NS, not HAS_Q, not HAS_V
         )
         for e in tl.static_range(NS):
             from_start = (n_tiles + HALO - 1 - back) * (NS * C) + (NS - 1 - e) * C
-            t = start + from_start + column
-            lane_t = lane_start + from_start + lane_column
+            t = start0 + from_start + row_start
+            lane_t = start0 + from_start + lane_row_start
             # a chunk's inputs are counted by the program that owns it
             is_counted = from_start < n_tokens
-            is_own = is_row & (t < seqlen) & (from_start + column < n_tokens)
+            is_own = is_row & (t < seqlen) & (from_start + place % C < n_tokens)
             if HAS_Q:
-                dy = split8(raw_dy[e].to(tl.float32), T)
-                q = split8(load_block(q_row + t, t, seqlen, is_row), T)
+                dy = split8(load_block(dy_row + t, t, seqlen, is_row), T)
+                q = split8(load_block(q_ptr + x_row + t, t, seqlen, is_row), T)
                 if HAS_FEATURIZER:
-                    q = tokens_before(q_lane_row, lane_t, seqlen, is_lane, q_lane_row, T, F, W, False) + q
+                    q = tokens_before(q_ptr + x_lane_row, lane_t, seqlen, is_lane, q_ptr + x_lane_row, T, F, W, False) + q
                 df = ()
                 for j in tl.static_range(8):
                     if HAS_FEATURIZER:
@@ -238,21 +249,21 @@ def blocked_backward_kv_kernel(
                         df = df + (dy[j] * q[j],)
                 tile = tl.reshape(join8(df, T).to(dy_ptr.dtype.element_ty), (R, C))
             else:
-                tile = tl.reshape(raw_dy[e], (R, C))
+                tile = raw_dy[e]
                 if HAS_SKIP or HAS_SUMS or HAS_V:
-                    df = split8(raw_dy[e].to(tl.float32), T)
+                    df = split8(tl.reshape(raw_dy[e], (R * C,)).to(tl.float32), T)
             dm_tile, carries = advance(tile, tables, carries, NB, PRECISION)
 
             if HAS_V:
                 zk, zv, m, k, v = gated_inputs(
-                    k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                    k_ptr + x_row, v_ptr + x_row, t, k_ptr + x_lane_row, v_ptr + x_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
                     F, W, T, HAS_FEATURIZER, HAS_V,
                 )
                 own = tl.reshape(join8(m, T).to(dy_ptr.dtype.element_ty), (R, C))
             else:
-                own = tl.reshape(raw_k[e], (R, C))
+                own = raw_k[e]
                 if HAS_SUMS:
-                    m = split8(raw_k[e].to(tl.float32), T)
+                    m = split8(tl.reshape(raw_k[e], (R * C,)).to(tl.float32), T)
             own = tl.trans(tl.where(is_counted, own, tl.zeros_like(own)))
             grown = (tl.dot(own, tile, g[0], input_precision=PRECISION),)
             shifted = (tile,)
@@ -269,7 +280,7 @@ def blocked_backward_kv_kernel(
                     # reading these again from the cache costs less than holding them across the products
                     tl.debug_barrier()
                     zk, zv, m, k, v = gated_inputs(
-                        k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
+                        k_ptr + x_row, v_ptr + x_row, t, k_ptr + x_lane_row, v_ptr + x_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, dy_ptr,
                         F, W, T, HAS_FEATURIZER, HAS_V,
                     )
                 if HAS_SKIP:
@@ -289,12 +300,13 @@ def blocked_backward_kv_kernel(
                     dzv = dv
                     dk, next_dzk = _through_featurizer(dzk, next_dzk, k_taps, F, R, LANES)
                     dv, next_dzv = _through_featurizer(dzv, next_dzv, v_taps, F, R, LANES)
-                tl.store(dk_row + t, join8(dk, T).to(dk_ptr.dtype.element_ty), mask=is_own)
+                tl.store(dk_ptr + dx_row + t, join8(dk, T).to(dk_ptr.dtype.element_ty), mask=is_own)
                 if HAS_V:
-                    tl.store(dv_row + t, join8(dv, T).to(dv_ptr.dtype.element_ty), mask=is_own)
+                    tl.store(dv_ptr + dx_row + t, join8(dv, T).to(dv_ptr.dtype.element_ty), mask=is_own)
             else:
-                flat = tl.reshape(dm_tile.to(dk_ptr.dtype.element_ty), (R * C,))
-                tl.store(dk_row + t, flat, mask=is_own)
+                m_t = start0 + from_start + m_start
+                in_matrix = is_matrix & (m_t < seqlen) & (from_start + tl.arange(0, C)[None, :] < n_tokens)
+                tl.store(dk_matrix + m_t, dm_tile.to(dk_ptr.dtype.element_ty), mask=in_matrix)
 
             if HAS_SUMS:
                 of_skip = df[0] * m[0]
@@ -322,7 +334,7 @@ def blocked_backward_kv_kernel(
 
     if HAS_SUMS:
         _store_row_sums(
-            sums, sums_ptr, b * channels, group_size, n_parts, n_tokens, N_SUMS, GP, S, R, LANES
+            sums, sums_ptr, b * channels + d0, group_size, n_parts, n_tokens, N_SUMS, GP, S, R, LANES
         )
     program = (b * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     place_h = dh_ptr + program.to(tl.int64) * ((NB + 1) * 2 * C) + tl.arange(0, C)
@@ -353,8 +365,8 @@ def _store_row_sums(
 ):  # fmt: skip
     """Write N_SUMS sums for each row: ``(batch x channels, stretches, N_SUMS)``."""
     r = tl.arange(0, R)
-    row_d, is_there, _ = row_of(r, group_size, n_parts, n_tokens, GP, S)
-    stretch = tl.program_id(0) * S + r // GP
-    at = ((first_row + row_d).to(tl.int64) * (tl.num_programs(0) * S) + stretch) * N_SUMS
+    channel, is_there, stretch = row_of(r, group_size, n_parts, n_tokens, GP)
+    stretch += tl.program_id(0) * S
+    at = ((first_row + channel).to(tl.int64) * (tl.num_programs(0) * S) + stretch) * N_SUMS
     for i in tl.static_range(N_SUMS):
         tl.store(sums_ptr + at + i, tl.sum(tl.reshape(sums[i], (R, LANES)), 1), mask=is_there)

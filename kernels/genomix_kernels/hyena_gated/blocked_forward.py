@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from genomix_kernels.hyena_gated.blocked_tiles import advance, row_of, toeplitz_tables
+from genomix_kernels.hyena_gated.blocked_tiles import advance, first_channel, row_of, toeplitz_tables
 from genomix_kernels.triton_tiles import fir_at, join8, load_taps, rounded, split8, tokens_before
 
 
@@ -11,7 +11,7 @@ from genomix_kernels.triton_tiles import fir_at, join8, load_taps, rounded, spli
 def blocked_forward_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr, tail_ptr, inner_ptr,
     channels, seqlen, group_size, n_parts, n_tiles,
-    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
+    x_batch, x_channel, row_stream, row_channel,
     F: tl.constexpr, W: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, NB: tl.constexpr, GP: tl.constexpr, R: tl.constexpr,
@@ -23,20 +23,25 @@ def blocked_forward_kernel(
     HALO: tl.constexpr = (NB + NS - 1) // NS
     b = tl.program_id(2)
     group = tl.program_id(1) // n_parts
-    place = tl.arange(0, R * C)
     n_tokens = n_tiles * (NS * C)
-    d, is_row, start = row_of(place // C, group_size, n_parts, n_tokens, GP, S)
-    lane_d, is_lane, lane_start = row_of(tl.arange(0, T) // (C // 8), group_size, n_parts, n_tokens, GP, S)
-    column = place % C
-    lane_column = tl.arange(0, T) % (C // 8) * 8
-
-    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
-    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
-    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
-    k_lane_row = k_ptr + b.to(tl.int64) * k_batch + lane_d.to(tl.int64) * k_channel
-    v_lane_row = v_ptr + b.to(tl.int64) * v_batch + lane_d.to(tl.int64) * v_channel
-    q_lane_row = q_ptr + b.to(tl.int64) * q_batch + lane_d.to(tl.int64) * q_channel
-    y_row = y_ptr + (b * channels + d).to(tl.int64) * seqlen
+    # bases are scalars of 64 bits; within a program 32 bits are enough
+    d0 = first_channel(group_size, n_parts, GP)
+    start0 = tl.program_id(0) * S * n_tokens
+    base = b.to(tl.int64) * x_batch + d0.to(tl.int64) * x_channel + start0
+    y_base = y_ptr + (b * channels + d0).to(tl.int64) * seqlen + start0
+    place = tl.arange(0, R * C)
+    channel, is_row, stretch = row_of(place // C, group_size, n_parts, n_tokens, GP)
+    lane_channel, is_lane, lane_stretch = row_of(tl.arange(0, T) // (C // 8), group_size, n_parts, n_tokens, GP)
+    row_start = stretch * n_tokens + place % C
+    lane_row_start = lane_stretch * n_tokens + tl.arange(0, T) % (C // 8) * 8
+    offset = channel * x_channel + row_start
+    lane_offset = lane_channel * x_channel + lane_row_start
+    y_offset = channel * seqlen + row_start
+    r = tl.arange(0, R)[:, None]
+    m_channel, is_matrix, m_stretch = row_of(r, group_size, n_parts, n_tokens, GP)
+    m_start = m_stretch * n_tokens + tl.arange(0, C)[None, :]
+    m_offset = m_channel * x_channel + m_start
+    lane_d = d0 + lane_channel
     lane_row = lane_d * row_channel
     tails = tail_ptr + (b * 3 * channels + lane_row).to(tl.int64) * (F - 1)
     stream = row_stream * (F - 1)
@@ -61,51 +66,59 @@ def blocked_forward_kernel(
         before_v = ()
         before_q = ()
         for s in tl.static_range(NS):
-            t = start + step * (NS * C) + s * C + column
-            is_there = is_row & (t >= 0) & (t < seqlen)
-            raw_k = raw_k + (tl.load(k_row + t, mask=is_there, other=0.0),)
+            at = step * (NS * C) + s * C
+            here = base + at
+            is_there = is_row & (start0 + at + row_start >= 0) & (start0 + at + row_start < seqlen)
             if HAS_V:
-                raw_v = raw_v + (tl.load(v_row + t, mask=is_there, other=0.0),)
+                raw_k = raw_k + (tl.load(k_ptr + here + offset, mask=is_there, other=0.0),)
+                raw_v = raw_v + (tl.load(v_ptr + here + offset, mask=is_there, other=0.0),)
+            else:
+                in_matrix = is_matrix & (start0 + at + m_start >= 0) & (start0 + at + m_start < seqlen)
+                raw_k = raw_k + (tl.load(k_ptr + here + m_offset, mask=in_matrix, other=0.0),)
             if HAS_Q:
-                raw_q = raw_q + (tl.load(q_row + t, mask=is_there, other=0.0),)
+                raw_q = raw_q + (tl.load(q_ptr + here + offset, mask=is_there, other=0.0),)
             if HAS_FEATURIZER:
-                lane_t = lane_start + step * (NS * C) + s * C + lane_column
+                t = start0 + at + lane_row_start
+                rows = here - (start0 + at) + lane_offset - lane_row_start  # of token 0
                 before_k = before_k + (
-                    tokens_before(k_lane_row, lane_t, seqlen, is_lane, tails + stream, T, F, W, HAS_STATE),
+                    tokens_before(k_ptr + rows, t, seqlen, is_lane, tails + stream, T, F, W, HAS_STATE),
                 )
                 before_v = before_v + (
-                    tokens_before(v_lane_row, lane_t, seqlen, is_lane, tails + 2 * stream, T, F, W, HAS_STATE),
+                    tokens_before(v_ptr + rows, t, seqlen, is_lane, tails + 2 * stream, T, F, W, HAS_STATE),
                 )
-                before_q = before_q + (tokens_before(q_lane_row, lane_t, seqlen, is_lane, tails, T, F, W, HAS_STATE),)
+                before_q = before_q + (
+                    tokens_before(q_ptr + rows, t, seqlen, is_lane, tails, T, F, W, HAS_STATE),
+                )
         for s in tl.static_range(NS):
-            t = start + step * (NS * C) + s * C + column
-            lane_t = lane_start + step * (NS * C) + s * C + lane_column
-            if HAS_V or HAS_STATE or HAS_Q or HAS_SKIP or HAS_BIAS:
+            at = step * (NS * C) + s * C
+            if HAS_V:
                 k = split8(raw_k[s].to(tl.float32), T)
-                m = k
-                if HAS_V:
-                    v = split8(raw_v[s].to(tl.float32), T)
+                v = split8(raw_v[s].to(tl.float32), T)
+                if HAS_FEATURIZER:
+                    k = before_k[s] + k
+                    v = before_v[s] + v
+                m = ()
+                for j in tl.static_range(8):
                     if HAS_FEATURIZER:
-                        k = before_k[s] + k
-                        v = before_v[s] + v
-                    m = ()
-                    for j in tl.static_range(8):
-                        if HAS_FEATURIZER:
-                            gated = fir_at(k, k_taps, j + W, F) * fir_at(v, v_taps, j + W, F)
-                        else:
-                            gated = k[j] * v[j]
-                        m = m + (rounded(gated, y_ptr),)
-                if HAS_STATE:
-                    inner = inner_ptr + (b * channels + lane_d).to(tl.int64) * (K - 1) + (lane_t + K - 1)
-                    joined = ()
-                    for j in tl.static_range(8):
-                        is_past = is_lane & (lane_t + j < 0) & (lane_t + j >= 1 - K)
-                        past = tl.load(inner + j, mask=is_past, other=0.0).to(tl.float32)
-                        joined = joined + (tl.where(lane_t + j < 0, past, m[j]),)
-                    m = joined
+                        gated = fir_at(k, k_taps, j + W, F) * fir_at(v, v_taps, j + W, F)
+                    else:
+                        gated = k[j] * v[j]
+                    m = m + (rounded(gated, y_ptr),)
+            elif HAS_STATE or HAS_Q or HAS_SKIP or HAS_BIAS:
+                m = split8(tl.reshape(raw_k[s], (R * C,)).to(tl.float32), T)
+            if HAS_STATE:
+                lane_t = start0 + at + lane_row_start
+                inner = inner_ptr + (b * channels + lane_d).to(tl.int64) * (K - 1) + (lane_t + K - 1)
+                joined = ()
+                for j in tl.static_range(8):
+                    is_past = is_lane & (lane_t + j < 0) & (lane_t + j >= 1 - K)
+                    past = tl.load(inner + j, mask=is_past, other=0.0).to(tl.float32)
+                    joined = joined + (tl.where(lane_t + j < 0, past, m[j]),)
+                m = joined
+            if HAS_V or HAS_STATE:
                 tile = tl.reshape(join8(m, T).to(y_ptr.dtype.element_ty), (R, C))
             else:
-                tile = tl.reshape(raw_k[s], (R, C))
+                tile = raw_k[s]
             y, carries = advance(tile, tables, carries, NB, PRECISION)
 
             if HAS_Q or HAS_SKIP or HAS_BIAS:
@@ -127,6 +140,9 @@ def blocked_forward_kernel(
                         out *= q[j]
                     outputs = outputs + (out,)
                 flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
+                is_own = is_row & (at + place % C >= 0) & (start0 + at + row_start < seqlen)
+                tl.store(y_base + at + y_offset, flat, mask=is_own)
             else:
-                flat = tl.reshape(y.to(y_ptr.dtype.element_ty), (R * C,))
-            tl.store(y_row + t, flat, mask=is_row & (t < seqlen) & (step * (NS * C) + s * C + column >= 0))
+                is_own = is_matrix & (at + tl.arange(0, C)[None, :] >= 0) & (start0 + at + m_start < seqlen)
+                m_y = m_channel * seqlen + m_start
+                tl.store(y_base + at + m_y, y.to(y_ptr.dtype.element_ty), mask=is_own)

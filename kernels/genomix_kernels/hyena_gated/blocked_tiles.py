@@ -43,14 +43,17 @@ def advance(tile, tables, carries, NB: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def row_of(place, group_size, n_parts, n_tokens, GP: tl.constexpr, S: tl.constexpr):
-    """Return channel, whether there is such a channel, and the first token of the row of each place.
+def row_of(place, group_size, n_parts, n_tokens, GP: tl.constexpr):
+    """Return channel within the program's part of its group, whether there is such a channel, and stretch of each row.
 
-    Rows ``0 .. GP - 1`` are channels of the group in the first of a program's S stretches, and so on.
+    Rows ``0 .. GP - 1`` are channels of the group in the first of a program's stretches, and so on.
     """
-    group = tl.program_id(1) // n_parts
-    within = (tl.program_id(1) % n_parts) * GP + place % GP
-    is_row = within < group_size
-    channel = group * group_size + tl.where(is_row, within, 0)
-    start = (tl.program_id(0) * S + place // GP) * n_tokens
-    return channel, is_row, start
+    channel = place % GP
+    is_row = (tl.program_id(1) % n_parts) * GP + channel < group_size
+    return tl.where(is_row, channel, 0), is_row, place // GP
+
+
+@triton.jit
+def first_channel(group_size, n_parts, GP: tl.constexpr):
+    """Return the first channel of a program."""
+    return tl.program_id(1) // n_parts * group_size + tl.program_id(1) % n_parts * GP

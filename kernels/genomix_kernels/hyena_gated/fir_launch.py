@@ -60,6 +60,7 @@ def fir_forward(
     rows: tuple[int, int] = (0, 0),
 ) -> Tensor:
     """Return ``q (h * m + skip m + bias)`` of the featurized streams, ``(B, D, L)``."""
+    streams = _alike(streams)
     k = streams.k
     batch, channels, seqlen = k.shape
     y = torch.empty(batch, channels, seqlen, device=k.device, dtype=k.dtype)
@@ -69,7 +70,7 @@ def fir_forward(
         featurizer_ptr=k if featurizer is None else featurizer.h, h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
         bias_ptr=_or(bias, k), tail_ptr=k if state is None or featurizer is None else state.featurizer,
         inner_ptr=k if state is None else state.inner, channels=channels, seqlen=seqlen,
-        group_size=channels // inner.h.shape[0], **_strides(streams), row_stream=rows[0], row_channel=rows[1],
+        group_size=channels // inner.h.shape[0], x_batch=k.stride(0), x_channel=k.stride(1), row_stream=rows[0], row_channel=rows[1],
         HAS_STATE=state is not None,
     )  # fmt: skip
     if is_short(featurizer, inner):
@@ -96,7 +97,9 @@ def fir_backward(
     rows: tuple[int, int] = (0, 0),
 ) -> FirGradients:
     """Write the gradients of the streams, and return those of the parameters."""
+    streams = _alike(streams)
     k = streams.k
+    assert all(x is None or x.stride() == d_streams.k.stride() for x in d_streams), "gradients differ in strides"
     batch, channels, seqlen = k.shape
     n_taps = inner.h.shape[1]
     n_featurizer = 1 if featurizer is None else featurizer.h.shape[1]
@@ -104,14 +107,12 @@ def fir_backward(
     pointers: dict[str, Any] = dict(
         q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), dy_ptr=dy,
         featurizer_ptr=k if featurizer is None else featurizer.h, h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
-        channels=channels, seqlen=seqlen, group_size=channels // inner.h.shape[0], **_strides(streams),
+        channels=channels, seqlen=seqlen, group_size=channels // inner.h.shape[0], x_batch=k.stride(0), x_channel=k.stride(1),
         dy_batch=dy.stride(0), dy_channel=dy.stride(1), row_stream=rows[0], row_channel=rows[1],
     )  # fmt: skip
-    outputs = dict(
-        dk_ptr=d_streams.k, dk_batch=d_streams.k.stride(0), dk_channel=d_streams.k.stride(1),
-        **_output("dv", d_streams.v, d_streams.k),
-    )  # fmt: skip
-    of_q = _output("dq", d_streams.q, d_streams.k)
+    pointers |= dict(dx_batch=d_streams.k.stride(0), dx_channel=d_streams.k.stride(1))
+    outputs = dict(dk_ptr=d_streams.k, dv_ptr=_or(d_streams.v, d_streams.k))
+    of_q = dict(dq_ptr=_or(d_streams.q, d_streams.k))
     if is_short(featurizer, inner):
         lanes = min(_lanes(seqlen), 128)
         blocks = triton.cdiv(seqlen, 8 * lanes)
@@ -239,17 +240,11 @@ def _common(streams: Streams, featurizer: Taps | None, inner: Taps, bias: Tensor
     )  # fmt: skip
 
 
-def _strides(streams: Streams) -> dict[str, int]:
-    strides = {}
-    for name, tensor in zip("qkv", streams, strict=True):
-        present = _or(tensor, streams.k)
-        strides[f"{name}_batch"], strides[f"{name}_channel"] = present.stride()[:2]
-    return strides
-
-
-def _output(name: str, tensor: Tensor | None, stand_in: Tensor) -> dict[str, Any]:
-    present = _or(tensor, stand_in)
-    return {f"{name}_ptr": present, f"{name}_batch": present.stride(0), f"{name}_channel": present.stride(1)}
+def _alike(streams: Streams) -> Streams:
+    """Return the streams with the same strides, so that kernels need only one offset for them."""
+    if all(x is None or x.stride() == streams.k.stride() for x in streams):
+        return streams
+    return Streams(*(None if x is None else x.contiguous() for x in streams))  # type: ignore[arg-type]
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:

@@ -137,9 +137,9 @@ def modal_backward_kernel(
         for s in tl.static_range(NS):
             t = tile_index * TILE + s * C + within
             lane_t = tile_index * TILE + s * C + lane_within
-            raw = tl.load(dy_row + t, mask=t < seqlen, other=0.0)
+            of_matrix = tile_index * TILE + s * C + tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
             if HAS_Q:
-                dy = split8(raw.to(tl.float32), T)
+                dy = split8(load_block(dy_row + t, t, seqlen, True), T)
                 q = split8(load_block(q_row + t, t, seqlen, True), T)
                 if HAS_FEATURIZER:
                     q = tokens_before(q_row, lane_t, seqlen, True, q_row, T, F, W, False) + q
@@ -149,17 +149,19 @@ def modal_backward_kernel(
                         df = df + (dy[i] * fir_at(q, q_taps, i + W, F),)
                     else:
                         df = df + (dy[i] * q[i],)
-                raw = join8(df, T).to(dy_ptr.dtype.element_ty)
-            grads = grads + (tl.reshape(raw, (M, C)),)
+                grad = tl.reshape(join8(df, T).to(dy_ptr.dtype.element_ty), (M, C))
+            else:
+                grad = tl.load(dy_row + of_matrix, mask=of_matrix < seqlen, other=0.0)
+            grads = grads + (grad,)
             if HAS_V:
                 _zk, _zv, m, _k, _v = gated_inputs(
                     k_row, v_row, t, k_row, v_row, lane_t, seqlen, True, True, k_taps, v_taps, dy_ptr,
                     F, W, T, HAS_FEATURIZER, HAS_V,
                 )
-                flat = join8(m, T).to(dy_ptr.dtype.element_ty)
+                tile = tl.reshape(join8(m, T).to(dy_ptr.dtype.element_ty), (M, C))
             else:
-                flat = tl.load(k_row + t, mask=t < seqlen, other=0.0)
-            tiles = tiles + (tl.reshape(flat, (M, C)),)
+                tile = tl.load(k_row + of_matrix, mask=of_matrix < seqlen, other=0.0)
+            tiles = tiles + (tile,)
         for s in tl.static_range(NS):
             added = added + (times(tiles[s], v_high, v_low, IS_SPLIT, PRECISION),)
             pulled = pulled + (times(grads[s], p_high, p_low, IS_SPLIT, PRECISION),)
@@ -240,8 +242,8 @@ def modal_backward_kernel(
                 tl.store(dk_row + t, join8(dk, T).to(dk_ptr.dtype.element_ty), mask=is_there)
                 tl.store(dv_row + t, join8(dv, T).to(dv_ptr.dtype.element_ty), mask=is_there)
             else:
-                flat = tl.reshape(dm_tile.to(dk_ptr.dtype.element_ty), (M * C,))
-                tl.store(dk_row + t, flat, mask=is_there)
+                of_matrix = tile_index * TILE + s * C + tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
+                tl.store(dk_row + of_matrix, dm_tile.to(dk_ptr.dtype.element_ty), mask=of_matrix < seqlen)
 
         if HAS_FEATURIZER:  # the last tokens of each row hear from the first of the next one only now
             tl.debug_barrier()

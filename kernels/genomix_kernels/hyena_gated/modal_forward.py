@@ -25,19 +25,29 @@ from genomix_kernels.triton_tiles import (
 
 @triton.jit
 def _load_tile(
-    k_row, v_row, q_row, t, seqlen, C: tl.constexpr, NS: tl.constexpr, HAS_V: tl.constexpr, HAS_Q: tl.constexpr
-):
-    """Return the chunks of a tile of each stream as they lie in memory."""
+    k_row, v_row, q_row, first, seqlen, M: tl.constexpr, C: tl.constexpr, NS: tl.constexpr, HAS_V: tl.constexpr,
+    HAS_Q: tl.constexpr,
+):  # fmt: skip
+    """Return the chunks of a tile of each stream as they lie in memory.
+
+    An input without a gate is loaded as the matrix that it is multiplied as, so that it can go to shared memory directly.
+    """
     k = ()
     v = ()
     q = ()
+    place = tl.arange(0, M * C)
+    within = place // C * (NS * C) + place % C
+    matrix = tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
     for s in tl.static_range(NS):
-        is_there = t + s * C < seqlen
-        k = k + (tl.load(k_row + t + s * C, mask=is_there, other=0.0),)
+        t = first + s * C + within
         if HAS_V:
-            v = v + (tl.load(v_row + t + s * C, mask=is_there, other=0.0),)
+            k = k + (tl.load(k_row + t, mask=t < seqlen, other=0.0),)
+            v = v + (tl.load(v_row + t, mask=t < seqlen, other=0.0),)
+        else:
+            of_matrix = first + s * C + matrix
+            k = k + (tl.load(k_row + of_matrix, mask=of_matrix < seqlen, other=0.0),)
         if HAS_Q:
-            q = q + (tl.load(q_row + t + s * C, mask=is_there, other=0.0),)
+            q = q + (tl.load(q_row + t, mask=t < seqlen, other=0.0),)
     return k, v, q
 
 
@@ -102,7 +112,7 @@ def modal_forward_kernel(
     ahead_q = ()
     if PREFETCHES:
         ahead_k, ahead_v, ahead_q = _load_tile(
-            k_row, v_row, q_row, split * n_tiles * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+            k_row, v_row, q_row, split * n_tiles * TILE, seqlen, M, C, NS, HAS_V, HAS_Q
         )
     for index in tl.range(0, n_tiles, num_stages=STAGES):
         tile_index = split * n_tiles + index
@@ -111,11 +121,11 @@ def modal_forward_kernel(
             raw_v = ahead_v
             raw_q = ahead_q
             ahead_k, ahead_v, ahead_q = _load_tile(
-                k_row, v_row, q_row, (tile_index + 1) * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+                k_row, v_row, q_row, (tile_index + 1) * TILE, seqlen, M, C, NS, HAS_V, HAS_Q
             )
         else:
             raw_k, raw_v, raw_q = _load_tile(
-                k_row, v_row, q_row, tile_index * TILE + within, seqlen, C, NS, HAS_V, HAS_Q
+                k_row, v_row, q_row, tile_index * TILE, seqlen, M, C, NS, HAS_V, HAS_Q
             )
         before_k = ()
         before_v = ()
@@ -131,7 +141,6 @@ def modal_forward_kernel(
         tiles = ()
         added = ()
         for s in tl.static_range(NS):
-            flat = raw_k[s]
             if HAS_V:
                 k = split8(raw_k[s].to(tl.float32), T)
                 v = split8(raw_v[s].to(tl.float32), T)
@@ -144,8 +153,9 @@ def modal_forward_kernel(
                         m = m + (fir_at(k, k_taps, i + W, F) * fir_at(v, v_taps, i + W, F),)
                     else:
                         m = m + (k[i] * v[i],)
-                flat = join8(m, T).to(y_ptr.dtype.element_ty)
-            tile = tl.reshape(flat, (M, C))
+                tile = tl.reshape(join8(m, T).to(y_ptr.dtype.element_ty), (M, C))
+            else:
+                tile = raw_k[s]
             x = times(tile, v_high, v_low, IS_SPLIT, PRECISION)
             tiles = tiles + (tile,)
             added = added + (x,)
@@ -201,9 +211,10 @@ def modal_forward_kernel(
                         out *= q[i]
                     outputs = outputs + (out,)
                 flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
+                tl.store(y_row + t, flat, mask=t < seqlen)
             else:
-                flat = tl.reshape(y.to(y_ptr.dtype.element_ty), (M * C,))
-            tl.store(y_row + t, flat, mask=t < seqlen)
+                of_matrix = tile_index * TILE + s * C + tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
+                tl.store(y_row + of_matrix, y.to(y_ptr.dtype.element_ty), mask=of_matrix < seqlen)
 
     if HAS_FINAL and IS_WHOLE:
         is_last = is_mode & (split + tl.zeros_like(n) == n_splits - 1)

@@ -27,7 +27,7 @@ REACH = 8
 def short_forward_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr, tail_ptr, inner_ptr,
     channels, seqlen, group_size, n_places, n_blocks,
-    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, row_stream, row_channel,
+    x_batch, x_channel, row_stream, row_channel,
     F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, T: tl.constexpr,
@@ -39,9 +39,10 @@ def short_forward_kernel(
     d = signal % channels
     FIRST: tl.constexpr = 9 - K  # where the first gated input that is read stands in a window of 16
 
-    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
-    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
-    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
+    x_row = b.to(tl.int64) * x_batch + d.to(tl.int64) * x_channel
+    k_row = k_ptr + x_row
+    v_row = v_ptr + x_row
+    q_row = q_ptr + x_row
     y_row = y_ptr + signal.to(tl.int64) * seqlen
     row = d * row_channel
     tails = tail_ptr + (b * 3 * channels + row).to(tl.int64) * (F - 1)
@@ -101,8 +102,7 @@ def short_forward_kernel(
 def short_backward_kernel(
     q_ptr, k_ptr, v_ptr, dy_ptr, dq_ptr, dk_ptr, dv_ptr, sums_ptr, featurizer_ptr, h_ptr, skip_ptr, bias_ptr,
     channels, seqlen, group_size, n_places, n_blocks,
-    q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel,
-    dq_batch, dq_channel, dk_batch, dk_channel, dv_batch, dv_channel, row_stream, row_channel,
+    x_batch, x_channel, dy_batch, dy_channel, dx_batch, dx_channel, row_stream, row_channel,
     F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_BIAS: tl.constexpr, T: tl.constexpr,
@@ -117,13 +117,15 @@ def short_backward_kernel(
     b = signal // channels
     d = signal % channels
     FIRST: tl.constexpr = 9 - K
-    k_row = k_ptr + b.to(tl.int64) * k_batch + d.to(tl.int64) * k_channel
-    v_row = v_ptr + b.to(tl.int64) * v_batch + d.to(tl.int64) * v_channel
-    q_row = q_ptr + b.to(tl.int64) * q_batch + d.to(tl.int64) * q_channel
+    x_row = b.to(tl.int64) * x_batch + d.to(tl.int64) * x_channel
+    k_row = k_ptr + x_row
+    v_row = v_ptr + x_row
+    q_row = q_ptr + x_row
     dy_row = dy_ptr + b.to(tl.int64) * dy_batch + d.to(tl.int64) * dy_channel
-    dk_row = dk_ptr + b.to(tl.int64) * dk_batch + d.to(tl.int64) * dk_channel
-    dv_row = dv_ptr + b.to(tl.int64) * dv_batch + d.to(tl.int64) * dv_channel
-    dq_row = dq_ptr + b.to(tl.int64) * dq_batch + d.to(tl.int64) * dq_channel
+    dx_row = b.to(tl.int64) * dx_batch + d.to(tl.int64) * dx_channel
+    dk_row = dk_ptr + dx_row
+    dv_row = dv_ptr + dx_row
+    dq_row = dq_ptr + dx_row
     row = d * row_channel
     taps = load_taps(h_ptr + (d // group_size) * K, K, IS_REVERSED, True)
     if HAS_FEATURIZER:
