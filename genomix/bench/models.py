@@ -124,18 +124,23 @@ def decode_row(
 
 
 def train_row(model: Any, name: str, seqlen: int, batch: int, *, device: str, dtype: str) -> Row:
-    """Return the time of a forward and backward pass with the loss of the next token, no optimizer step."""
+    """Return the time of a whole training step: forward, loss of the next token, backward, AdamW.
+
+    Weights and the optimizer's moments are in fp32; ``bf16`` means autocast.
+    """
     ids = random_ids(batch, seqlen, device) if get_model(name).family != "hyenadna" else None
     if ids is None:
         ids = torch.randint(7, 11, (batch, seqlen), generator=torch.Generator().manual_seed(1)).to(device)
     model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device.startswith("cuda"))
 
     def step() -> None:
         with torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16, enabled=dtype == "bf16"):
             logits = model(ids)
         loss = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
         torch.autograd.backward(loss)
-        model.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     ms, peak = timed(step, device)
     model.eval()
@@ -218,29 +223,33 @@ def measure_models(
         lengths: Tokens of a sequence.
         batches: Sequences of a batch; ``train`` takes the first.
         device: ``cpu`` or ``cuda``.
-        dtype: ``bf16`` or ``fp32``; training in bf16 is autocast over fp32 weights for HyenaDNA.
+        dtype: ``bf16`` or ``fp32``; ``bf16`` is autocast over fp32 weights in training, and for HyenaDNA.
         say: Called with each row as it is measured.
     """
-    is_mixed = dtype == "bf16" and get_model(name).family == "hyenadna"
-    model = random_model(
-        name, device=device, dtype=torch.bfloat16 if dtype == "bf16" and not is_mixed else torch.float32
-    )
     rows: list[Row] = []
 
     def keep(row: Row) -> None:
         rows.append(row)
         say(str({key: value for key, value in row.items() if value is not None}))
 
-    if "forward" in what:
-        for row in forward_rows(model, name, lengths, device=device, dtype=dtype):
+    if set(what) - {"train"}:
+        is_mixed = dtype == "bf16" and get_model(name).family == "hyenadna"
+        in_half = dtype == "bf16" and not is_mixed
+        model = random_model(name, device=device, dtype=torch.bfloat16 if in_half else torch.float32)
+        if "forward" in what:
+            for row in forward_rows(model, name, lengths, device=device, dtype=dtype):
+                keep(row)
+        if "decode" in what:
+            for batch in batches:
+                keep(decode_row(model, name, batch, device=device, dtype=dtype))
+        if "chunked" in what:
+            row, _ = chunked_row(model, name, max(lengths), device=device, dtype=dtype, say=say)
             keep(row)
-    if "decode" in what:
-        for batch in batches:
-            keep(decode_row(model, name, batch, device=device, dtype=dtype))
+        del model
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
     if "train" in what:
+        trained = random_model(name, device=device, dtype=torch.float32)
         for seqlen in lengths:
-            keep(train_row(model, name, seqlen, batches[0], device=device, dtype=dtype))
-    if "chunked" in what:
-        row, _ = chunked_row(model, name, max(lengths), device=device, dtype=dtype, say=say)
-        keep(row)
+            keep(train_row(trained, name, seqlen, batches[0], device=device, dtype=dtype))
     return rows

@@ -18,6 +18,7 @@ from genomix.operators.attention_backends import (
 from genomix.operators.precision import KeepsPrecision
 from genomix.operators.state import MixerState, write_past
 from genomix_kernels.rotary import rotary, rotary_tables
+from genomix_kernels.skinny_linear import skinny_linear
 
 QUERY_BLOCK = 1024
 """Queries that attend at a time to a cache: bounds the memory of the mask, ``QUERY_BLOCK x (cached + new)``."""
@@ -104,18 +105,24 @@ class RotaryAttention(KeepsPrecision):
         and a mask leaves out what is not filled yet.
         """
         at = state["length"][:1]
-        q, k, v = self._project(x, (state["length"] - state["start"])[:, None])
+        qkv = skinny_linear(x[:, 0], self.qkv.weight, self.qkv.bias)[:, None]
+        q, k, v = self._rotated(qkv, (state["length"] - state["start"])[:, None])
         state["keys"].index_copy_(2, at, k.to(state["keys"].dtype))
         state["values"].index_copy_(2, at, v.to(state["values"].dtype))
         columns = torch.arange(state["keys"].shape[2], device=x.device)
         seen = (columns <= at) & (columns >= state["start"][:, None])
         y = F.scaled_dot_product_attention(q, state["keys"], state["values"], attn_mask=seen[:, None, None])
         state["length"].add_(1)
-        return self._merge(y)
+        return skinny_linear(y.flatten(1), self.out_proj.weight, self.out_proj.bias)[:, None]
 
     def _project(self, x: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = torch.unflatten(self.qkv(x), -1, (self.n_heads, 3, self.head_dim))
-        cos, sin = rotary_tables(positions, self.inv_freq, position_scale=self.position_scale, dtype=x.dtype)
+        return self._rotated(self.qkv(x), positions)
+
+    def _rotated(self, qkv: Tensor, positions: Int[Tensor, "b L"]) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = torch.unflatten(qkv, -1, (self.n_heads, 3, self.head_dim))
+        cos, sin = rotary_tables(
+            positions, self.inv_freq, position_scale=self.position_scale, dtype=qkv.dtype
+        )
         return rotary(qkv, cos, sin)
 
     def _merge(self, y: Float[Tensor, "B H L d"]) -> Float[Tensor, "B L D"]:

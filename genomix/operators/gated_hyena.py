@@ -159,19 +159,24 @@ class GatedHyena(nn.Module):
         if keep is not None:
             p = p * keep[:, None]
         y, after = hyena_gated_extend(
-            p, self.featurizer.taps(), self.filter.filter(), self._known(state), is_interleaved=self.is_interleaved
+            p,
+            self.featurizer.taps(),
+            self.filter.filter(),
+            self._known(state),
+            is_interleaved=self.is_interleaved,
         )
         return self._merge(y), {"featurizer": after.featurizer, self.filter.state_name: after.inner}
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the output at one more token; the state is changed in place, as a CUDA graph needs it."""
-        p = (
-            skinny_linear(x[:, 0], self.projections.weight)
-            if type(self.projections) is nn.Linear
-            else self.projections(x[:, 0])
-        )
+        weight = self._plain_weight()
+        p = self.projections(x[:, 0]) if weight is None else skinny_linear(x[:, 0], weight)
         y = hyena_step(
-            p, self.featurizer.taps(), self.filter.filter(), self._known(state), is_interleaved=self.is_interleaved
+            p,
+            self.featurizer.taps(),
+            self.filter.filter(),
+            self._known(state),
+            is_interleaved=self.is_interleaved,
         )
         return skinny_linear(y, self.out_proj.weight, self.out_proj.bias)[:, None]
 
@@ -179,10 +184,16 @@ class GatedHyena(nn.Module):
         return HyenaState(state["featurizer"], state[self.filter.state_name])
 
     def _project(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
-        if type(self.projections) is nn.Linear:
-            return to_channels(x, self.projections.weight)
+        weight = self._plain_weight()
+        if weight is not None:
+            return to_channels(x, weight)
         projected: Tensor = self.projections(x)
         return projected.transpose(1, 2)
+
+    def _plain_weight(self) -> Tensor | None:
+        """Return the matrix of the input projection, unless it is more than a product with one."""
+        runs_fp8 = isinstance(self.projections, ScaledLinear) and self.projections.runs_fp8
+        return self.projections.weight if isinstance(self.projections, nn.Linear) and not runs_fp8 else None
 
     def _merge(self, y: Float[Tensor, "B D L"]) -> Float[Tensor, "B L D"]:
         if type(self.out_proj) is nn.Linear:

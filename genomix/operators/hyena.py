@@ -119,7 +119,8 @@ class HyenaOperator(nn.Module):
         return torch.baddbmm(self.in_proj.bias[:, None], weight, x.transpose(1, 2))
 
     def _short_filter(self, u: Float[Tensor, "B C L"]) -> Float[Tensor, "B C L"]:
-        return causal_fir(u, self.short_filter.weight[:, 0].flip(-1), self.short_filter.bias)
+        taps = self.short_filter.weight[:, 0]
+        return causal_fir(u, taps, self.short_filter.bias, tap_order="cross_correlation")
 
     def _split_filters(self, channels: Float[Tensor, "C *L"]) -> tuple[Tensor, ...]:
         n_convolutions = self.order - 1

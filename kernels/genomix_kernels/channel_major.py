@@ -32,12 +32,14 @@ class _ToChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.matmul(weight, x.transpose(1, 2))
+        return _products(weight, x.transpose(1, 2))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        dx = torch.matmul(dy.transpose(1, 2), weight) if ctx.needs_input_grad[0] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.bmm(dy.transpose(1, 2), weight.expand(len(dy), -1, -1))
         return dx, _summed_products(dy, x) if ctx.needs_input_grad[1] else None
 
 
@@ -47,7 +49,7 @@ class _FromChannels(torch.autograd.Function):
         ctx.save_for_backward(y, weight)
         ctx.has_bias = bias is not None
         if bias is None:
-            return torch.matmul(y.transpose(1, 2), weight.t())
+            return torch.bmm(y.transpose(1, 2), weight.t().expand(len(y), -1, -1))
         if len(y) == 1:
             return torch.addmm(bias, y[0].t(), weight.t())[None]
         return torch.baddbmm(bias, y.transpose(1, 2), weight.t().expand(len(y), -1, -1))
@@ -55,9 +57,14 @@ class _FromChannels(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         y, weight = ctx.saved_tensors
-        dy = torch.matmul(weight.t(), d_out.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        dy = _products(weight.t(), d_out.transpose(1, 2)) if ctx.needs_input_grad[0] else None
         dw = _summed_products(d_out.transpose(1, 2), y.transpose(1, 2)) if ctx.needs_input_grad[1] else None
         return dy, dw, d_out.sum((0, 1)) if ctx.has_bias and ctx.needs_input_grad[2] else None
+
+
+def _products(matrix: Float[Tensor, "C D"], x: Float[Tensor, "B D L"]) -> Float[Tensor, "B C L"]:
+    """Return ``matrix x[b]`` for each b, contiguous: ``torch.matmul`` may compute its transpose and return a view."""
+    return torch.bmm(matrix.expand(len(x), -1, -1), x)
 
 
 def _summed_products(left: Float[Tensor, "B C L"], right: Float[Tensor, "B L D"]) -> Float[Tensor, "C D"]:

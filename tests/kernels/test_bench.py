@@ -21,7 +21,8 @@ from genomix_kernels.bench.floors import floor_ms
 from genomix_kernels.bench.inputs import make_inputs
 from genomix_kernels.bench.peers import peers
 from genomix_kernels.bench.timing import copy_rate, time_call
-from genomix_kernels.causal_fir.reference import causal_fir_reference
+from genomix_kernels.causal_fir import reference
+from genomix_kernels.causal_fir.gated import gated
 from genomix_kernels.dispatch import Implementation
 from genomix_kernels.testing import TOLERANCE
 
@@ -45,6 +46,8 @@ RESULT_KEYS = [
     "peak_mb",
 ]
 META_KEYS = ["date", "gpu", "torch", "triton", "cuda", "commit", "command", "copy_gb_s"]
+
+causal_fir_reference = gated(reference.causal_fir_reference, is_precise=True)
 
 H200_GB_S = 4260.0
 MILLION = 1 << 20

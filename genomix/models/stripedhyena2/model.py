@@ -15,6 +15,7 @@ from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilte
 from genomix.operators.state import MixerState
 from genomix_kernels.gated_product import Activation, gated_product
 from genomix_kernels.rms_norm import add_rms_norm, rms_norm
+from genomix_kernels.skinny_linear import gated_pair, skinny_linear
 
 ModelState = list[MixerState]
 """The state of each block's mixer, in order."""
@@ -128,7 +129,8 @@ class Block(nn.Module):
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""
-        return self._mlp(x, self.mixer.step(self.pre_norm(x), state))
+        normed, x = self.post_norm.add_and_norm(x, self.mixer.step(self.pre_norm(x), state))
+        return self.mlp.step(normed, x)
 
     def _mlp(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         normed, x = self.post_norm.add_and_norm(x, mixed)
@@ -171,6 +173,11 @@ class GatedMLP(nn.Module):
         activation: Activation = "gelu" if self.has_gelu else "identity"
         y: Tensor = self.l3(gated_product(self.l1(x), self.l2(x), activation=activation))
         return y
+
+    def step(self, x: Float[Tensor, "B 1 D"], residual: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B 1 D"]:
+        """Return ``residual`` and the transformed features of one token, in two kernels that read each weight once."""
+        hidden = gated_pair(x[:, 0], self.l1.weight, self.l2.weight, "gelu" if self.has_gelu else "identity")
+        return skinny_linear(hidden, self.l3.weight, residual=residual[:, 0])[:, None]
 
 
 def _mixer(config: StripedHyena2Config, letter: str) -> GatedHyena | RotaryAttention:

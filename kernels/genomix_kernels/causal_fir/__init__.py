@@ -27,8 +27,8 @@ def causal_fir(
 
     Args:
         u: Input signal, ``(batch, channel, seqlen)``; any strides. Inputs before 0 are 0.
-        taps: Filters, ``(group, filter_len)``. ``filter_len`` may be longer than ``seqlen``. Each filter serves ``D / G``
-            neighbouring channels; as many filters as channels is the plain case.
+        taps: Filters, ``(group, filter_len)``. ``filter_len`` may be longer than ``seqlen``. Each filter serves
+            ``D / G`` neighbouring channels; as many filters as channels is the plain case.
         bias: Added to every position.
         skip: Gain on the unfiltered input of each channel.
         pre_gate: Multiplies the input; of its shape.
@@ -45,9 +45,7 @@ def causal_fir(
         ValueError: if shapes do not fit together.
     """
     _check(u, taps, bias, skip, pre_gate, post_gate)
-    y: Tensor = dispatch(
-        "causal_fir", backend, u, taps, bias, skip, pre_gate, post_gate, tap_order, None
-    )
+    y: Tensor = dispatch("causal_fir", backend, u, taps, bias, skip, pre_gate, post_gate, tap_order, None)
     return y
 
 
@@ -80,9 +78,7 @@ def causal_fir_extend(
     expected = (*u.shape[:2], taps.shape[1] - 1)
     if tail.shape != expected:
         raise ValueError(f"tail has shape {tuple(tail.shape)}; expected {expected}: the last K - 1 inputs.")
-    y: Tensor = dispatch(
-        "causal_fir", backend, u, taps, bias, skip, pre_gate, post_gate, tap_order, tail
-    )
+    y: Tensor = dispatch("causal_fir", backend, u, taps, bias, skip, pre_gate, post_gate, tap_order, tail)
     return y, tail_after(tail, u if pre_gate is None else _last(u, tail) * _last(pre_gate, tail))
 
 

@@ -74,14 +74,21 @@ class _GatedFir(torch.autograd.Function):
             return fir_forward(Streams(q, k, v), None, inner, bias, state)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         from genomix_kernels.hyena_gated.fir_launch import Streams, fir_backward
 
         q, k, v, h, skip, bias = ctx.saved_tensors
-        gradients = Streams(*(None if x is None else x.new_empty(x.shape) for x in (q, k, v)))
+        dq, dk, dv = (None if x is None else x.new_empty(x.shape) for x in (q, k, v))
+        assert dk is not None
+        gradients = Streams(dq, dk, dv)
         with launched_on(k):
             found = fir_backward(
-                Streams(q, k, v), None, Taps(h.contiguous(), skip, ctx.order), bias, _unit_stride(dy), gradients
+                Streams(q, k, v),
+                None,
+                Taps(h.contiguous(), skip, ctx.order),
+                bias,
+                _unit_stride(dy),
+                gradients,
             )
         return (
             *gradients,

@@ -31,7 +31,9 @@ def blocked_forward_kernel(
     y_base = y_ptr + (b * channels + d0).to(tl.int64) * seqlen + start0
     place = tl.arange(0, R * C)
     channel, is_row, stretch = row_of(place // C, group_size, n_parts, n_tokens, GP)
-    lane_channel, is_lane, lane_stretch = row_of(tl.arange(0, T) // (C // 8), group_size, n_parts, n_tokens, GP)
+    lane_channel, is_lane, lane_stretch = row_of(
+        tl.arange(0, T) // (C // 8), group_size, n_parts, n_tokens, GP
+    )
     row_start = stretch * n_tokens + place % C
     lane_row_start = lane_stretch * n_tokens + tl.arange(0, T) % (C // 8) * 8
     offset = channel * x_channel + row_start
@@ -48,7 +50,9 @@ def blocked_forward_kernel(
     if HAS_FEATURIZER:
         q_taps = load_taps(featurizer_ptr + lane_row * F, F, IS_FEATURIZER_REVERSED, is_lane)
         k_taps = load_taps(featurizer_ptr + (lane_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane)
-        v_taps = load_taps(featurizer_ptr + (lane_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane)
+        v_taps = load_taps(
+            featurizer_ptr + (lane_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane
+        )
     if HAS_SKIP:
         skip = tl.load(skip_ptr + lane_d).to(tl.float32)
     if HAS_BIAS:

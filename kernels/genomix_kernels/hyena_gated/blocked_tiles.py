@@ -1,10 +1,10 @@
 """Gated filters of medium length on tensor cores: the geometry and the products that three kernels share.
 
-A row is a stretch of one channel, cut into chunks of C tokens; the R rows of a program share one filter (the channels of
-a group, and several stretches of each). With ``T_b[j, i] = h[b C + i - j]`` the chunks of all rows follow
-``Y_c = sum_b M_{c-b} T_b``, b up to ``ceil((K - 1) / C)``. A program walks along its stretches and carries the sums that
-later chunks have already received, so that each chunk is loaded, featurized, gated and multiplied once. NS chunks are
-loaded at a time: a row of memory is then read 128 NS bytes at a time, and all of them are on their way together.
+A row is a stretch of one channel, cut into chunks of C tokens; the R rows of a program share one filter (the channels
+of a group, and several stretches of each). With ``T_b[j, i] = h[b C + i - j]`` the chunks of all rows follow
+``Y_c = sum_b M_{c-b} T_b``, b up to ``ceil((K - 1) / C)``. A program walks along its stretches and carries the sums
+that later chunks have already received, so that each chunk is loaded, featurized, gated and multiplied once. NS chunks
+are loaded at a time: a row of memory is then read 128 NS bytes at a time, and all of them are on their way together.
 """
 
 import triton

@@ -24,7 +24,7 @@ ENOUGH_PROGRAMS = 1024
 
 
 class Streams(NamedTuple):
-    """The signals of a gated filter ``q (h * (k v))``, each ``(B, D, L)`` with unit stride along L; q and v may lack."""
+    """The signals of a gated filter ``q (h * (k v))``, ``(B, D, L)`` with unit stride along L; q and v may lack."""
 
     q: Tensor | None
     k: Tensor
@@ -45,9 +45,9 @@ def streams_of(p: Tensor, is_interleaved: bool) -> tuple[Streams, tuple[int, int
     """Return q, k, v as views of the projections, and how far apart streams and channels lie in rows of ``p``."""
     channels = p.shape[1] // 3
     if is_interleaved:
-        q, k, v = p.unflatten(1, (channels, 3)).unbind(2)
+        q, k, v = torch.unflatten(p, 1, (channels, 3)).unbind(2)
         return Streams(q, k, v), (1, 3)
-    q, k, v = p.unflatten(1, (3, channels)).unbind(1)
+    q, k, v = torch.unflatten(p, 1, (3, channels)).unbind(1)
     return Streams(q, k, v), (channels, 1)
 
 
@@ -67,11 +67,11 @@ def fir_forward(
     common = _common(streams, featurizer, inner, bias)
     pointers = dict(
         q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), y_ptr=y,
-        featurizer_ptr=k if featurizer is None else featurizer.h, h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
-        bias_ptr=_or(bias, k), tail_ptr=k if state is None or featurizer is None else state.featurizer,
+        h_ptr=inner.h, skip_ptr=_or(inner.skip, k), bias_ptr=_or(bias, k),
+        tail_ptr=k if state is None or featurizer is None else state.featurizer,
         inner_ptr=k if state is None else state.inner, channels=channels, seqlen=seqlen,
-        group_size=channels // inner.h.shape[0], x_batch=k.stride(0), x_channel=k.stride(1), row_stream=rows[0], row_channel=rows[1],
-        HAS_STATE=state is not None,
+        group_size=channels // inner.h.shape[0], x_batch=k.stride(0), x_channel=k.stride(1),
+        HAS_STATE=state is not None, **_featurizer_arguments(k, featurizer, rows),
     )  # fmt: skip
     if is_short(featurizer, inner):
         lanes = _lanes(seqlen)
@@ -98,73 +98,142 @@ def fir_backward(
 ) -> FirGradients:
     """Write the gradients of the streams, and return those of the parameters."""
     streams = _alike(streams)
-    k = streams.k
-    assert all(x is None or x.stride() == d_streams.k.stride() for x in d_streams), "gradients differ in strides"
-    batch, channels, seqlen = k.shape
-    n_taps = inner.h.shape[1]
-    n_featurizer = 1 if featurizer is None else featurizer.h.shape[1]
-    common = _common(streams, featurizer, inner, bias)
-    pointers: dict[str, Any] = dict(
-        q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), dy_ptr=dy,
-        featurizer_ptr=k if featurizer is None else featurizer.h, h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
-        channels=channels, seqlen=seqlen, group_size=channels // inner.h.shape[0], x_batch=k.stride(0), x_channel=k.stride(1),
-        dy_batch=dy.stride(0), dy_channel=dy.stride(1), row_stream=rows[0], row_channel=rows[1],
-    )  # fmt: skip
-    pointers |= dict(dx_batch=d_streams.k.stride(0), dx_channel=d_streams.k.stride(1))
-    outputs = dict(dk_ptr=d_streams.k, dv_ptr=_or(d_streams.v, d_streams.k))
-    of_q = dict(dq_ptr=_or(d_streams.q, d_streams.k))
+    alike = (x is None or x.stride() == d_streams.k.stride() for x in d_streams)
+    assert all(alike), "gradients differ in strides"
     if is_short(featurizer, inner):
-        lanes = min(_lanes(seqlen), 128)
-        blocks = triton.cdiv(seqlen, 8 * lanes)
-        n_blocks = max(1, min(16, blocks * batch * channels // (4 * ENOUGH_PROGRAMS), blocks))
-        n_places = triton.cdiv(blocks, n_blocks)
-        n_sums = n_taps + 2 + 3 * n_featurizer
-        sums = torch.empty(batch, channels, n_places, n_sums, device=k.device, dtype=torch.float32)
-        short_backward_kernel[(batch * channels * n_places,)](
-            **pointers, **outputs, **of_q, **common, sums_ptr=sums, bias_ptr=_or(bias, k), n_places=n_places,
-            n_blocks=n_blocks, T=lanes, num_warps=max(lanes // 32, 1),
-        )  # fmt: skip
-        each = sums.sum((0, 2))  # (D, n_sums)
-        dh, d_skip, d_bias, d_featurizer = each.split([n_taps, 1, 1, 3 * n_featurizer], dim=1)
-        d_featurizer = d_featurizer.reshape(channels, 3, n_featurizer)
-        dh = dh.reshape(inner.h.shape[0], -1, n_taps).sum(1)
-        return _gradients(dh, d_skip[:, 0], d_bias[:, 0], d_featurizer, featurizer, inner, rows)
+        return _short_backward(streams, featurizer, inner, bias, dy, d_streams, rows)
+    if featurizer is None:
+        if streams.q is not None:
+            _blocked_backward_q(streams, None, inner, bias, dy, d_streams, rows)
+        dh, d_skip, d_bias = _blocked_backward_kv(streams, inner, dy, d_streams, has_bias=bias is not None)
+        return _gradients(dh, d_skip, d_bias, None, None, inner, rows)
+    of_q = _blocked_backward_q(streams, featurizer, inner, bias, dy, d_streams, rows)
+    # what it leaves lies where the gradients of k and v go in the end: m and df, of a filter without gates
+    assert d_streams.v is not None
+    dm = torch.empty_like(streams.k, memory_format=torch.contiguous_format)
+    inside, d_inside = Streams(None, d_streams.k, None), Streams(None, dm, None)
+    dh, d_skip, d_bias = _blocked_backward_kv(inside, inner, d_streams.v, d_inside, has_bias=bias is not None)
+    of_kv = gates_backward(streams, featurizer, dm, d_streams, rows)
+    return _gradients(dh, d_skip, d_bias, torch.cat([of_q, of_kv], dim=1), featurizer, inner, rows)
 
+
+def _short_backward(
+    streams: Streams,
+    featurizer: Taps | None,
+    inner: Taps,
+    bias: Tensor | None,
+    dy: Tensor,
+    d_streams: Streams,
+    rows: tuple[int, int],
+) -> FirGradients:
+    k = streams.k
+    channels = k.shape[1]
+    n_taps = inner.h.shape[1]
+    each = _launch_short_backward(
+        dict(
+            **_common(streams, featurizer, inner, bias), **_pointers(streams, dy, d_streams),
+            **_featurizer_arguments(k, featurizer, rows), h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
+            bias_ptr=_or(bias, k), group_size=channels // inner.h.shape[0], HAS_TAPS=True,
+        ),
+        k,
+    )  # fmt: skip
+    n_featurizer = 1 if featurizer is None else featurizer.h.shape[1]
+    dh, d_skip, d_bias, d_featurizer = torch.split(each, [n_taps, 1, 1, 3 * n_featurizer], dim=1)
+    d_featurizer = d_featurizer.reshape(channels, 3, n_featurizer)
+    dh = dh.reshape(inner.h.shape[0], -1, n_taps).sum(1)
+    return _gradients(dh, d_skip[:, 0], d_bias[:, 0], d_featurizer, featurizer, inner, rows)
+
+
+def gates_backward(
+    streams: Streams, featurizer: Taps, dm: Tensor, d_streams: Streams, rows: tuple[int, int]
+) -> Tensor:
+    """Write the gradients of k and v, given that of the featurized ``m = k v``.
+
+    Returns those of their taps, ``(D, 2, F)``, that of the current input first.
+    """
+    k = streams.k
+    arguments: dict[str, Any] = dict(
+        **_pointers(Streams(None, k, streams.v), dm, d_streams), **_featurizer_arguments(k, featurizer, rows),
+        h_ptr=k, skip_ptr=k, bias_ptr=k, group_size=1, K=1, IS_REVERSED=False, HAS_FEATURIZER=True, HAS_Q=False,
+        HAS_V=True, HAS_SKIP=False, HAS_BIAS=False, HAS_TAPS=False,
+    )  # fmt: skip
+    each = _launch_short_backward(arguments, k)
+    n_featurizer = featurizer.h.shape[1]
+    return each[:, -2 * n_featurizer :].reshape(k.shape[1], 2, n_featurizer)
+
+
+def _launch_short_backward(arguments: dict[str, Any], k: Tensor) -> Tensor:
+    """Return the sums of each channel."""
+    batch, channels, seqlen = k.shape
+    lanes = _lanes(seqlen)
+    blocks = triton.cdiv(seqlen, 8 * lanes)
+    n_blocks = max(1, min(16, blocks * batch * channels // (4 * ENOUGH_PROGRAMS), blocks))
+    n_places = triton.cdiv(blocks, n_blocks)
+    n_sums = arguments["K"] + 2 + 3 * arguments["F"]
+    sums = torch.empty(batch, channels, n_places, n_sums, device=k.device, dtype=torch.float32)
+    short_backward_kernel[(batch * channels * n_places,)](
+        **arguments, sums_ptr=sums, channels=channels, seqlen=seqlen, n_places=n_places, n_blocks=n_blocks, T=lanes,
+        num_warps=max(lanes // 32, 1),
+    )  # fmt: skip
+    return sums.sum((0, 2))
+
+
+def _blocked_backward_q(
+    streams: Streams,
+    featurizer: Taps | None,
+    inner: Taps,
+    bias: Tensor | None,
+    dy: Tensor,
+    d_streams: Streams,
+    rows: tuple[int, int],
+) -> Tensor:
+    """Write the gradient of q and, with a featurizer, m and df in place of those of k and v.
+
+    Returns those of q's taps, ``(D, 1, F)``, that of the current input first.
+    """
+    k = streams.k
+    batch, channels, seqlen = k.shape
+    plan = _plan(k, inner, _tuning("backward_q", streams))
+    common = _common(streams, featurizer, inner, bias)
+    del common["HAS_Q"]
+    arguments = _pointers(streams, dy, d_streams) | _featurizer_arguments(k, featurizer, rows)
+    m, df = arguments.pop("dk_ptr"), arguments.pop("dv_ptr")
+    sums = torch.empty(batch, channels, plan.grid[0], arguments["F"], device=k.device, dtype=torch.float32)
+    blocked_backward_q_kernel[plan.grid](
+        **arguments, **common, **plan.arguments, m_ptr=m, df_ptr=df, sums_ptr=sums, h_ptr=inner.h,
+        skip_ptr=_or(inner.skip, k), bias_ptr=_or(bias, k), W=reach_of(featurizer), channels=channels, seqlen=seqlen,
+        group_size=channels // inner.h.shape[0],
+    )  # fmt: skip
+    return sums.sum((0, 2))[:, None]
+
+
+def _blocked_backward_kv(
+    streams: Streams, inner: Taps, dy: Tensor, d_streams: Streams, *, has_bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write the gradients of k and v; return those of the taps, that of lag 0 first, of skip and of bias."""
+    k = streams.k
+    batch, channels, seqlen = k.shape
+    n_groups, n_taps = inner.h.shape
     plan = _plan(k, inner, _tuning("backward_kv", streams))
     stretches = plan.grid[0] * (ROWS // plan.arguments["GP"])
-    n_sums = 2 + 2 * n_featurizer
     programs = plan.grid[0] * plan.grid[1] * plan.grid[2]
-    n_blocks = plan.arguments["NB"] + 1
-    sums = torch.empty(batch, channels, stretches, n_sums, device=k.device, dtype=torch.float32)
-    lags = torch.empty(programs, n_blocks, 2, plan.arguments["C"], device=k.device, dtype=torch.float32)
-    has_bias = common.pop("HAS_BIAS")
-    has_q = common.pop("HAS_Q")
+    n_blocks, chunk = plan.arguments["NB"] + 1, plan.arguments["C"]
+    sums = torch.empty(batch, channels, stretches, 2, device=k.device, dtype=torch.float32)
+    lags = torch.empty(programs, n_blocks, 2, chunk, device=k.device, dtype=torch.float32)
+    arguments = _pointers(streams, dy, d_streams)
+    del arguments["dq_ptr"]
     blocked_backward_kv_kernel[plan.grid](
-        **pointers, **outputs, **common, HAS_Q=has_q, **plan.arguments, W=reach_of(featurizer), sums_ptr=sums, dh_ptr=lags,
-        HAS_SUMS=featurizer is not None or inner.skip is not None or bias is not None,
+        **arguments, **plan.arguments, sums_ptr=sums, dh_ptr=lags, h_ptr=inner.h, skip_ptr=_or(inner.skip, k),
+        channels=channels, seqlen=seqlen, group_size=channels // n_groups, K=n_taps,
+        IS_REVERSED=inner.order == "cross_correlation", HAS_Q=streams.q is not None, HAS_V=streams.v is not None,
+        HAS_SKIP=inner.skip is not None, HAS_SUMS=inner.skip is not None or has_bias,
     )  # fmt: skip
-    per_channel = sums.sum(2).sum(0)
-    d_featurizer = None
-    if featurizer is not None:
-        of_kv = per_channel[:, 2:].reshape(channels, 2, n_featurizer)
-        d_featurizer = of_kv.new_zeros(channels, 3, n_featurizer)
-        d_featurizer[:, 1:] = of_kv
-    if has_q:
-        q_plan = _plan(k, inner, _tuning("backward_q", streams))
-        stretches = q_plan.grid[0] * (ROWS // q_plan.arguments["GP"])
-        q_sums = torch.empty(batch, channels, stretches, n_featurizer, device=k.device, dtype=torch.float32)
-        blocked_backward_q_kernel[q_plan.grid](
-            **pointers, **of_q, **common, HAS_BIAS=has_bias, **q_plan.arguments, W=reach_of(featurizer),
-            sums_ptr=q_sums, bias_ptr=_or(bias, k),
-        )  # fmt: skip
-        if d_featurizer is not None:
-            d_featurizer[:, 0] = q_sums.sum(2).sum(0)
     # what program (batch, group and part, stretch) left, summed in a fixed order
-    grouped = lags.reshape(batch, inner.h.shape[0], -1, n_blocks, 2, plan.arguments["C"]).sum((0, 2))
+    grouped = lags.reshape(batch, n_groups, -1, n_blocks, 2, chunk).sum((0, 2))
     at_or_after, before = grouped.unbind(2)  # lags b C + l, and (b - 1) C + l
     dh = at_or_after + torch.nn.functional.pad(before[:, 1:], (0, 0, 0, 1))
-    dh = dh.reshape(inner.h.shape[0], -1)[:, :n_taps]
-    return _gradients(dh, per_channel[:, 0], per_channel[:, 1], d_featurizer, featurizer, inner, rows)
+    d_skip, d_bias = sums.sum((0, 2)).unbind(1)
+    return dh.reshape(n_groups, -1)[:, :n_taps], d_skip, d_bias
 
 
 def is_short(featurizer: Taps | None, inner: Taps) -> bool:
@@ -184,7 +253,7 @@ class _Plan(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """Tokens of a chunk, chunks that are loaded at a time, stages of the pipeline of loads, warps of a program, registers."""
+    """Tokens of a chunk, chunks that are loaded at a time, stages of the pipeline of loads, warps, registers."""
 
     chunk: int
     chunks: int
@@ -198,7 +267,7 @@ TUNING = {
     ("forward", True): Tuning(64, 1, 1, 4),
     ("backward_kv", False): Tuning(64, 1, 1, 8),
     ("backward_kv", True): Tuning(64, 1, 1, 8),
-    ("backward_q", True): Tuning(64, 1, 3, 4),
+    ("backward_q", True): Tuning(64, 1, 1, 4),
 }
 """By kernel, and whether there are gates; measured on an H200 at 4096 channels and 65,536 tokens."""
 
@@ -232,11 +301,26 @@ def _plan(signal: Tensor, inner: Taps, tuning: Tuning) -> _Plan:
 
 def _common(streams: Streams, featurizer: Taps | None, inner: Taps, bias: Tensor | None) -> dict[str, Any]:
     return dict(
-        F=1 if featurizer is None else featurizer.h.shape[1], K=inner.h.shape[1],
-        IS_FEATURIZER_REVERSED=featurizer is not None and featurizer.order == "cross_correlation",
-        IS_REVERSED=inner.order == "cross_correlation", HAS_FEATURIZER=featurizer is not None,
+        K=inner.h.shape[1], IS_REVERSED=inner.order == "cross_correlation", HAS_FEATURIZER=featurizer is not None,
         HAS_Q=streams.q is not None, HAS_V=streams.v is not None, HAS_SKIP=inner.skip is not None,
         HAS_BIAS=bias is not None,
+    )  # fmt: skip
+
+
+def _pointers(streams: Streams, dy: Tensor, d_streams: Streams) -> dict[str, Any]:
+    k, dk = streams.k, d_streams.k
+    return dict(
+        q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), dy_ptr=dy, dq_ptr=_or(d_streams.q, dk), dk_ptr=dk,
+        dv_ptr=_or(d_streams.v, dk), x_batch=k.stride(0), x_channel=k.stride(1), dy_batch=dy.stride(0),
+        dy_channel=dy.stride(1), dx_batch=dk.stride(0), dx_channel=dk.stride(1),
+    )  # fmt: skip
+
+
+def _featurizer_arguments(k: Tensor, featurizer: Taps | None, rows: tuple[int, int]) -> dict[str, Any]:
+    return dict(
+        featurizer_ptr=k if featurizer is None else featurizer.h, row_stream=rows[0], row_channel=rows[1],
+        F=1 if featurizer is None else featurizer.h.shape[1],
+        IS_FEATURIZER_REVERSED=featurizer is not None and featurizer.order == "cross_correlation",
     )  # fmt: skip
 
 
@@ -252,7 +336,8 @@ def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
 
 
 def _lanes(seqlen: int) -> int:
-    return min(max(triton.next_power_of_2(triton.cdiv(seqlen, 8)), 16), 128)
+    lanes: int = min(max(triton.next_power_of_2(triton.cdiv(seqlen, 8)), 16), 128)
+    return lanes
 
 
 def _fits_grid(grid: tuple[int, ...]) -> None:
@@ -275,5 +360,8 @@ def _gradients(
         is_interleaved = rows == (1, 3)
         of_featurizer = (ordered if is_interleaved else ordered.transpose(0, 1)).reshape(featurizer.h.shape)
     return FirGradients(
-        h=dh if inner.order == "convolution" else dh.flip(-1), skip=d_skip, bias=d_bias, featurizer=of_featurizer
+        h=dh if inner.order == "convolution" else dh.flip(-1),
+        skip=d_skip,
+        bias=d_bias,
+        featurizer=of_featurizer,
     )

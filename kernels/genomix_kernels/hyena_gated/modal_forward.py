@@ -13,10 +13,8 @@ from genomix_kernels.hyena_gated.modal_tiles import (
 )
 from genomix_kernels.triton_tiles import (
     fir_at,
-    high_part,
     join8,
     load_taps,
-    low_part,
     rounded,
     split8,
     tokens_before,
@@ -62,7 +60,10 @@ def modal_forward_kernel(
     HAS_SAVED: tl.constexpr, SAVED_ROWS: tl.constexpr, ROUNDS: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
     C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, PREFETCHES: tl.constexpr,
 ):  # fmt: skip
-    """Write ``n_tiles`` tiles of one channel, and the state after the last token. Grid: batch x channels x splits."""
+    """Write ``n_tiles`` tiles of one channel. Grid: batch x channels x splits.
+
+    ``final`` gets the state after the last token, or, if the last tile is not whole, the state before that tile.
+    """
     T: tl.constexpr = M * C // 8
     TILE: tl.constexpr = M * NS * C
     row = tl.program_id(0) // n_splits
@@ -79,7 +80,9 @@ def modal_forward_kernel(
     if HAS_FEATURIZER:
         q_taps = load_taps(featurizer_ptr + stream_row * F, F, IS_FEATURIZER_REVERSED, True)
         k_taps = load_taps(featurizer_ptr + (stream_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
-        v_taps = load_taps(featurizer_ptr + (stream_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
+        v_taps = load_taps(
+            featurizer_ptr + (stream_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, True
+        )
     skip = 0.0
     if HAS_SKIP:
         skip = tl.load(skip_ptr + d).to(tl.float32)
@@ -133,7 +136,9 @@ def modal_forward_kernel(
         if HAS_FEATURIZER:
             for s in tl.static_range(NS):
                 lane_t = tile_index * TILE + s * C + lane_within
-                before_k = before_k + (tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, W, HAS_TAIL),)
+                before_k = before_k + (
+                    tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, W, HAS_TAIL),
+                )
                 before_v = before_v + (
                     tokens_before(v_row, lane_t, seqlen, True, tails + 2 * stream, T, F, W, HAS_TAIL),
                 )
@@ -167,28 +172,20 @@ def modal_forward_kernel(
             which = tile_index * (M // SAVED_ROWS) + tl.arange(0, M) // SAVED_ROWS
             is_saved = (tl.arange(0, M) % SAVED_ROWS == 0) & (which < n_saved)
             place_saved = (row * n_saved + which).to(tl.int64) * N_MODES
-            tl.store(saved_ptr + place_saved[:, None] + n[None, :], states, mask=is_saved[:, None] & is_mode[None, :])
+            tl.store(
+                saved_ptr + place_saved[:, None] + n[None, :],
+                states,
+                mask=is_saved[:, None] & is_mode[None, :],
+            )
+        if HAS_FINAL and not IS_WHOLE:  # from here the tokens of the last, incomplete tile remain to be added
+            is_last = is_mode & (tile_index + tl.zeros_like(n) == all_tiles - 1)
+            tl.store(final_ptr + row.to(tl.int64) * N_MODES + n, state, mask=is_last)
         state = whole * state + tl.sum(to_end * total, 0)
 
         for s in tl.static_range(NS):
             t = tile_index * TILE + s * C + within
             y = times(tiles[s], t_high, t_low, IS_SPLIT, PRECISION)
             y = plus_states(y, states, e_table, e_high, e_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION)
-            if HAS_FINAL and not IS_WHOLE:  # the last token may stand anywhere in a chunk
-                if tile_index == all_tiles - 1:
-                    remaining = seqlen - tile_index * TILE
-                    last_row = (remaining - 1) // (NS * C)
-                    in_row = remaining - last_row * (NS * C)
-                    if (in_row - 1) // C == s:
-                        in_chunk = (in_row - s * C).to(tl.float32)
-                        since = in_chunk - 1 - j
-                        weights = tl.exp(a[None, :] * tl.maximum(since, 0.0)[:, None])
-                        weights = tl.where(since[:, None] >= 0, weights, 0.0)
-                        high = high_part(weights, y_ptr)
-                        last = times(tiles[s], high, low_part(weights, y_ptr), IS_SPLIT, PRECISION)
-                        there = tl.exp(a * in_chunk)[None, :] * states + last
-                        final = tl.sum(tl.where(tl.arange(0, M)[:, None] == last_row, there, 0.0), 0)
-                        tl.store(final_ptr + row.to(tl.int64) * N_MODES + n, final, mask=is_mode)
             if s < NS - 1:
                 states = decay[None, :] * states + added[s]
 
@@ -213,7 +210,9 @@ def modal_forward_kernel(
                 flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
                 tl.store(y_row + t, flat, mask=t < seqlen)
             else:
-                of_matrix = tile_index * TILE + s * C + tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
+                of_matrix = (
+                    tile_index * TILE + s * C + tl.arange(0, M)[:, None] * (NS * C) + tl.arange(0, C)[None, :]
+                )
                 tl.store(y_row + of_matrix, y.to(y_ptr.dtype.element_ty), mask=of_matrix < seqlen)
 
     if HAS_FINAL and IS_WHOLE:

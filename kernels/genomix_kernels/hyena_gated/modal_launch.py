@@ -1,15 +1,17 @@
 """Launches of the gated modal filters: how the length is split where channels are few, and what programs leave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from genomix_kernels.hyena_gated.filters import HyenaState, Modes, Taps
-from genomix_kernels.hyena_gated.fir_launch import Streams, reach_of
+from genomix_kernels.hyena_gated.filters import Modes, Taps
+from genomix_kernels.hyena_gated.fir_launch import Streams, gates_backward, reach_of
 from genomix_kernels.hyena_gated.modal_backward import modal_backward_kernel
+from genomix_kernels.hyena_gated.modal_backward_q import modal_backward_q_kernel
+from genomix_kernels.hyena_gated.modal_final import complete_state
 from genomix_kernels.hyena_gated.modal_forward import modal_forward_kernel
 from genomix_kernels.hyena_gated.modal_states import modal_chain_kernel, modal_states_kernel
 
@@ -34,11 +36,23 @@ FORWARD = {False: Tuning(1, 1, 4), True: Tuning(1, 1, 4)}
 BACKWARD = {False: Tuning(1, 1, 4), True: Tuning(1, 1, 4)}
 """By whether there are gates; measured on an H200 at 4096 channels and 65,536 tokens."""
 
+BACKWARD_Q = Tuning(1, 1, 4, 168)
+"""Behind a featurizer: of the pass that needs the filtered signal, a tile of which is always one chunk a row.
+
+The limit on registers, which lets three programs share a multiprocessor, is for 16 bits: fp32 would spill.
+"""
+
 FEW_ROWS = 256
-"""With fewer channels (times batch) than this the length is split over programs, at the price of reading it twice."""
+"""With fewer channels than this the length is split over programs, at the price of reading it twice.
+
+The batch does not count, so that a sequence gives the same bits alone and in any batch.
+"""
 
 LEAST_TILES = 4
 """Tiles a split has at least."""
+
+ENOUGH_PROGRAMS = 1024
+"""Programs of the pass that needs the filtered signal, whose tiles do not depend on each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +81,21 @@ def modal_forward(
     k = streams.k
     batch, channels, seqlen = k.shape
     n_modes = inner.log_poles.shape[1]
-    like = dict(device=k.device, dtype=torch.float32)
+    like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
     y = torch.empty(batch, channels, seqlen, device=k.device, dtype=k.dtype)
     final = torch.empty(batch, channels, n_modes, **like)
     tuning = _tuned(FORWARD, streams, seqlen)
-    tile, saved_tile = ROWS * CHUNK * tuning.chunks, backward_tile(streams, seqlen)
+    tile, saved_tile = ROWS * CHUNK * tuning.chunks, backward_tile(streams, seqlen, featurizer)
     n_saved = triton.cdiv(seqlen, saved_tile)
     saved = torch.empty(batch, channels, n_saved, n_modes, **like) if saves else None
-    n_splits, n_tiles = _splits(batch * channels, seqlen, tile)
+    n_splits, n_tiles = _splits(channels, seqlen, tile)
     start = state
     common = _common(featurizer, inner, k)
     if n_splits > 1:
         length = n_tiles * tile
-        added = _added(streams.k, streams.v, featurizer, inner, tail, rows, n_splits, length, is_backward=False)
+        added = _added(
+            streams.k, streams.v, featurizer, inner, tail, rows, n_splits, length, is_backward=False
+        )
         start = _chained(added, state, inner, length, is_backward=False)
     modal_forward_kernel[(batch * channels * n_splits,)](
         q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), y_ptr=y,
@@ -94,6 +110,9 @@ def modal_forward(
         ROUNDS=inner.rounds_before_skip and inner.skip is not None, **common, NS=tuning.chunks,
         STAGES=tuning.stages, PREFETCHES=tuning.prefetches, num_warps=tuning.warps, maxnreg=tuning.registers,
     )  # fmt: skip
+    if wants_final and seqlen % tile:
+        first = (seqlen - 1) // tile * tile
+        final = complete_state(final, k, streams.v, featurizer, inner, tail, first, rows == (1, 3))
     return y, final, saved
 
 
@@ -119,55 +138,102 @@ def modal_backward(
         d_streams: Written to.
         rows: As in `modal_forward`.
     """
+    if featurizer is None:
+        tuning = _tuned(BACKWARD, streams, streams.k.shape[2])
+        return _filter_backward(streams, inner, saved, dy, d_final, d_streams, tuning)
+    of_q = _backward_q(streams, featurizer, inner, saved, dy, d_streams, rows)
+    # what it leaves lies where the gradients of k and v go in the end: m and df, of a filter without gates
+    assert d_streams.v is not None
+    dm = torch.empty_like(streams.k, memory_format=torch.contiguous_format)
+    inside = Streams(None, d_streams.k, None)
+    tuning = BACKWARD[False]._replace(chunks=1)
+    found = _filter_backward(inside, inner, saved, d_streams.v, d_final, Streams(None, dm, None), tuning)
+    of_kv = gates_backward(streams, featurizer, dm, d_streams, rows)
+    taps = torch.cat([of_q, of_kv], dim=1)  # (D, 3, F)
+    taps = taps if featurizer.order == "convolution" else taps.flip(-1)
+    taps = (taps if rows == (1, 3) else taps.transpose(0, 1)).reshape(featurizer.h.shape)
+    return replace(found, featurizer=taps)
+
+
+def _backward_q(
+    streams: Streams,
+    featurizer: Taps,
+    inner: Modes,
+    saved: Tensor,
+    dy: Tensor,
+    d_streams: Streams,
+    rows: tuple[int, int],
+) -> Tensor:
+    """Write the gradient of q, and m and df in place of those of k and v.
+
+    Returns those of q's taps, ``(D, 1, F)``, that of the current input first.
+    """
+    k = streams.k
+    batch, channels, seqlen = k.shape
+    for each in (streams, d_streams):
+        assert all(x is not None and x.stride() == each.k.stride() for x in each), "streams differ in strides"
+    all_tiles = triton.cdiv(seqlen, ROWS * CHUNK)
+    n_tiles = triton.cdiv(all_tiles, min(triton.cdiv(ENOUGH_PROGRAMS, batch * channels), all_tiles))
+    n_splits = triton.cdiv(all_tiles, n_tiles)
+    n_featurizer = featurizer.h.shape[1]
+    sums = torch.empty(batch, channels, n_splits, n_featurizer, device=k.device, dtype=torch.float32)
+    modal_backward_q_kernel[(batch * channels * n_splits,)](
+        q_ptr=streams.q, k_ptr=k, v_ptr=streams.v, dy_ptr=dy, dq_ptr=d_streams.q, df_ptr=d_streams.v,
+        m_ptr=d_streams.k, featurizer_ptr=featurizer.h, a_ptr=inner.log_poles, r_ptr=inner.residues,
+        skip_ptr=_or(inner.skip, k), saved_ptr=saved, sums_ptr=sums, channels=channels, seqlen=seqlen,
+        n_splits=n_splits, n_tiles=n_tiles, **_strides("x", k, k), **_strides("dy", dy, dy),
+        **_strides("dx", d_streams.k, k), row_stream=rows[0], row_channel=rows[1], HAS_SKIP=inner.skip is not None,
+        **_common(featurizer, inner, k), STAGES=BACKWARD_Q.stages, num_warps=BACKWARD_Q.warps,
+        maxnreg=BACKWARD_Q.registers if k.element_size() == 2 else None,
+    )  # fmt: skip
+    return sums.sum((0, 2))[:, None]
+
+
+def _filter_backward(
+    streams: Streams,
+    inner: Modes,
+    saved: Tensor,
+    dy: Tensor,
+    d_final: Tensor | None,
+    d_streams: Streams,
+    tuning: Tuning,
+) -> ModalGradients:
+    """As `modal_backward`, without a featurizer."""
     k = streams.k
     batch, channels, seqlen = k.shape
     n_modes = inner.log_poles.shape[1]
-    tile = backward_tile(streams, seqlen)
-    assert d_final is None or seqlen % tile == 0, "the gradient of a final state inside a tile is not taken here"
-    like = dict(device=k.device, dtype=torch.float32)
-    n_featurizer = 1 if featurizer is None else featurizer.h.shape[1]
-    tuning = _tuned(BACKWARD, streams, seqlen)
-    n_splits, n_tiles = 1, triton.cdiv(seqlen, tile)
-    if featurizer is None:  # a featurizer's gradient reaches across the ends of splits: one program a row then
-        n_splits, n_tiles = _splits(batch * channels, seqlen, tile)
+    tile = ROWS * CHUNK * tuning.chunks
+    assert d_final is None or seqlen % tile == 0, "the gradient of a final state inside a tile is not taken"
+    like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
+    n_splits, n_tiles = _splits(channels, seqlen, tile)
     end = d_final
-    common = _common(featurizer, inner, k)
     if n_splits > 1:
         length = n_tiles * tile
-        added = _added(dy, streams.q, None, inner, None, rows, n_splits, length, is_backward=True)
+        added = _added(dy, streams.q, None, inner, None, (0, 0), n_splits, length, is_backward=True)
         end = _chained(added, d_final, inner, length, is_backward=True)
-    parts = [torch.empty(batch, channels, n_splits, n_modes, **like) for _ in range(3)]
-    d_start, da, dr = parts
-    sums = torch.empty(batch, channels, n_splits, 1 + 3 * n_featurizer, **like)
+    d_start, da, dr = (torch.empty(batch, channels, n_splits, n_modes, **like) for _ in range(3))
+    d_skip = torch.empty(batch, channels, n_splits, **like)
     modal_backward_kernel[(batch * channels * n_splits,)](
         q_ptr=_or(streams.q, k), k_ptr=k, v_ptr=_or(streams.v, k), dy_ptr=dy,
         dq_ptr=_or(d_streams.q, d_streams.k), dk_ptr=d_streams.k, dv_ptr=_or(d_streams.v, d_streams.k),
-        featurizer_ptr=k if featurizer is None else featurizer.h, a_ptr=inner.log_poles, r_ptr=inner.residues,
-        skip_ptr=_or(inner.skip, k), saved_ptr=saved, end_ptr=_or(end, saved), dstart_ptr=d_start, da_ptr=da,
-        dr_ptr=dr, sums_ptr=sums, channels=channels, seqlen=seqlen, n_splits=n_splits, n_tiles=n_tiles,
-        **_strides("q", streams.q, k), **_strides("k", k, k), **_strides("v", streams.v, k),
-        **_strides("dy", dy, dy), **_strides("dq", d_streams.q, d_streams.k),
+        a_ptr=inner.log_poles, r_ptr=inner.residues, skip_ptr=_or(inner.skip, k), saved_ptr=saved,
+        end_ptr=_or(end, saved), dstart_ptr=d_start, da_ptr=da, dr_ptr=dr, dskip_ptr=d_skip, channels=channels,
+        seqlen=seqlen, n_splits=n_splits, n_tiles=n_tiles, **_strides("q", streams.q, k), **_strides("k", k, k),
+        **_strides("v", streams.v, k), **_strides("dy", dy, dy), **_strides("dq", d_streams.q, d_streams.k),
         **_strides("dk", d_streams.k, d_streams.k), **_strides("dv", d_streams.v, d_streams.k),
-        row_stream=rows[0], row_channel=rows[1], HAS_FEATURIZER=featurizer is not None,
         HAS_Q=streams.q is not None, HAS_V=streams.v is not None, HAS_SKIP=inner.skip is not None,
-        HAS_END=end is not None, RELOADS=featurizer is not None, **common, NS=tuning.chunks, STAGES=tuning.stages,
-        num_warps=tuning.warps, maxnreg=tuning.registers,
+        HAS_END=end is not None, **_of_modes(inner, k), NS=tuning.chunks,
+        STAGES=tuning.stages, num_warps=tuning.warps, maxnreg=tuning.registers,
     )  # fmt: skip
-    each = sums.sum((0, 2))
-    of_featurizer = None
-    if featurizer is not None:
-        taps = each[:, 1:].reshape(channels, 3, n_featurizer)
-        taps = taps if featurizer.order == "convolution" else taps.flip(-1)
-        of_featurizer = (taps if rows == (1, 3) else taps.transpose(0, 1)).reshape(featurizer.h.shape)
     return ModalGradients(
-        log_poles=da.sum((0, 2)), residues=dr.sum((0, 2)), skip=each[:, 0], state=d_start[:, :, 0],
-        featurizer=of_featurizer,
+        log_poles=da.sum((0, 2)), residues=dr.sum((0, 2)), skip=d_skip.sum((0, 2)), state=d_start[:, :, 0],
+        featurizer=None,
     )  # fmt: skip
 
 
-def backward_tile(streams: Streams, seqlen: int) -> int:
+def backward_tile(streams: Streams, seqlen: int, featurizer: Taps | None = None) -> int:
     """Return the tokens of a tile of the backward pass, before each of which the forward pass saves the state."""
-    return ROWS * CHUNK * _tuned(BACKWARD, streams, seqlen).chunks
+    return ROWS * CHUNK * (1 if featurizer is not None else _tuned(BACKWARD, streams, seqlen).chunks)
 
 
 def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int) -> Tuning:
@@ -177,12 +243,12 @@ def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int) -> Tuning:
     return tuning._replace(chunks=min(tuning.chunks, needed))
 
 
-def _splits(n_rows: int, seqlen: int, tile: int) -> tuple[int, int]:
+def _splits(channels: int, seqlen: int, tile: int) -> tuple[int, int]:
     """Return how many programs share a row, and the tiles of each."""
     all_tiles = triton.cdiv(seqlen, tile)
-    if n_rows >= FEW_ROWS:
+    if channels >= FEW_ROWS:
         return 1, all_tiles
-    wanted = triton.cdiv(2 * FEW_ROWS, n_rows)
+    wanted = triton.cdiv(2 * FEW_ROWS, channels)
     n_tiles = max(triton.cdiv(all_tiles, wanted), LEAST_TILES)
     n_splits = triton.cdiv(all_tiles, n_tiles)
     return (n_splits, n_tiles) if n_splits > 1 else (1, all_tiles)
@@ -215,9 +281,7 @@ def _added(
     return out
 
 
-def _chained(
-    added: Tensor, first: Tensor | None, inner: Modes, length: int, *, is_backward: bool
-) -> Tensor:
+def _chained(added: Tensor, first: Tensor | None, inner: Modes, length: int, *, is_backward: bool) -> Tensor:
     """Return the state before each split, or the gradient of the state after it."""
     batch, channels, n_splits, n_modes = added.shape
     out = torch.empty_like(added)
@@ -230,13 +294,19 @@ def _chained(
 
 
 def _common(featurizer: Taps | None, inner: Modes, k: Tensor) -> dict[str, Any]:
+    return dict(
+        F=1 if featurizer is None else featurizer.h.shape[1], W=reach_of(featurizer),
+        IS_FEATURIZER_REVERSED=featurizer is not None and featurizer.order == "cross_correlation",
+        **_of_modes(inner, k),
+    )  # fmt: skip
+
+
+def _of_modes(inner: Modes, k: Tensor) -> dict[str, Any]:
+    n_modes = inner.log_poles.shape[1]
     is_split = k.dtype is not torch.float32
     return dict(
-        F=1 if featurizer is None else featurizer.h.shape[1], W=reach_of(featurizer), N_MODES=inner.log_poles.shape[1],
-        N=max(triton.next_power_of_2(inner.log_poles.shape[1]), 16),
-        IS_FEATURIZER_REVERSED=featurizer is not None and featurizer.order == "cross_correlation",
-        IS_SPLIT=is_split, IS_BF16=k.dtype is torch.bfloat16, M=ROWS, C=CHUNK,
-        PRECISION="ieee" if is_split else "tf32x3",
+        N_MODES=n_modes, N=max(triton.next_power_of_2(n_modes), 16), IS_SPLIT=is_split,
+        IS_BF16=k.dtype is torch.bfloat16, M=ROWS, C=CHUNK, PRECISION="ieee" if is_split else "tf32x3",
     )  # fmt: skip
 
 

@@ -8,7 +8,16 @@ import triton
 import triton.language as tl
 
 from genomix_kernels.hyena_gated.modal_tiles import times
-from genomix_kernels.triton_tiles import fir_at, high_part, join8, load_block, load_taps, low_part, split8, tokens_before
+from genomix_kernels.triton_tiles import (
+    fir_at,
+    high_part,
+    join8,
+    load_block,
+    load_taps,
+    low_part,
+    split8,
+    tokens_before,
+)
 
 
 @triton.jit
@@ -59,7 +68,10 @@ def modal_states_kernel(
         lane_t = tile_index * (M * C) + 8 * tl.arange(0, T)
         x = split8(load_block(x_row + t, t, seqlen, True), T)
         if HAS_X_FEATURIZER:
-            x = tokens_before(x_row, lane_t, seqlen, True, tails + row_stream * (F - 1), T, F, W, HAS_TAIL) + x
+            x = (
+                tokens_before(x_row, lane_t, seqlen, True, tails + row_stream * (F - 1), T, F, W, HAS_TAIL)
+                + x
+            )
         if HAS_GATE:
             gate = split8(load_block(gate_row + t, t, seqlen, True), T)
             if HAS_GATE_FEATURIZER:

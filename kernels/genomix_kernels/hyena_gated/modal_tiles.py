@@ -39,7 +39,9 @@ def gradients_after_rows(x, decay, end, M: tl.constexpr, N: tl.constexpr):
     """Return the gradient of the state after each row, given what each row adds and that after the last."""
     r = tl.arange(0, M)[:, None] + tl.zeros((1, N), tl.int32)
     added = x + tl.where(r == M - 1, 1.0, 0.0) * (decay * end)[None, :]
-    _, upto = tl.associative_scan((tl.zeros((M, N), tl.float32) + decay[None, :], added), 0, _then, reverse=True)
+    _, upto = tl.associative_scan(
+        (tl.zeros((M, N), tl.float32) + decay[None, :], added), 0, _then, reverse=True
+    )
     later = tl.gather(upto, tl.minimum(r + 1, M - 1), 0)
     return tl.where(r == M - 1, end[None, :], later)
 

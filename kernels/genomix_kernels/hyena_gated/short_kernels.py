@@ -62,10 +62,18 @@ def short_forward_kernel(
         t = first + tl.arange(0, 8 * T)
         lane_t = first + 8 * tl.arange(0, T)
         k = split8(load_block(k_row + t, t, seqlen, True), T)
-        k = tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, 8, HAS_FEATURIZER and HAS_STATE) + k
+        k = (
+            tokens_before(k_row, lane_t, seqlen, True, tails + stream, T, F, 8, HAS_FEATURIZER and HAS_STATE)
+            + k
+        )
         if HAS_V:
             v = split8(load_block(v_row + t, t, seqlen, True), T)
-            v = tokens_before(v_row, lane_t, seqlen, True, tails + 2 * stream, T, F, 8, HAS_FEATURIZER and HAS_STATE) + v
+            v = (
+                tokens_before(
+                    v_row, lane_t, seqlen, True, tails + 2 * stream, T, F, 8, HAS_FEATURIZER and HAS_STATE
+                )
+                + v
+            )
         if HAS_Q:
             q = split8(load_block(q_row + t, t, seqlen, True), T)
             if HAS_FEATURIZER:
@@ -105,12 +113,13 @@ def short_backward_kernel(
     x_batch, x_channel, dy_batch, dy_channel, dx_batch, dx_channel, row_stream, row_channel,
     F: tl.constexpr, K: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr, IS_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
-    HAS_BIAS: tl.constexpr, T: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_TAPS: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of a stretch of ``8 T n_blocks`` tokens of one channel, and what it adds to the filters'.
 
     Grid: batch x channels x stretches. Of ``sums`` each program writes a row: K of the taps, skip, bias, F of each
-    stream's featurizer (that of the current input first).
+    stream's featurizer (that of the current input first). Without taps (K is 1 then) ``dy`` is the gradient of m
+    itself: the gates and featurizers of k and v alone, 10 bytes an element.
     """
     signal = tl.program_id(0) // n_places
     stretch = tl.program_id(0) % n_places
@@ -127,9 +136,11 @@ def short_backward_kernel(
     dv_row = dv_ptr + dx_row
     dq_row = dq_ptr + dx_row
     row = d * row_channel
-    taps = load_taps(h_ptr + (d // group_size) * K, K, IS_REVERSED, True)
+    if HAS_TAPS:
+        taps = load_taps(h_ptr + (d // group_size) * K, K, IS_REVERSED, True)
     if HAS_FEATURIZER:
-        q_taps = load_taps(featurizer_ptr + row * F, F, IS_FEATURIZER_REVERSED, True)
+        if HAS_Q:
+            q_taps = load_taps(featurizer_ptr + row * F, F, IS_FEATURIZER_REVERSED, True)
         k_taps = load_taps(featurizer_ptr + (row + row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
         v_taps = load_taps(featurizer_ptr + (row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, True)
     skip = 0.0
@@ -184,19 +195,19 @@ def short_backward_kernel(
                 m = m + (k[j],)
         # gradient of the filtered signal, from the lane's own first token on
         df = ()
-        zq = ()
         for j in tl.static_range(F + K + 6):
-            if HAS_FEATURIZER:
+            if HAS_Q and HAS_FEATURIZER:
                 gate = fir_at(q, q_taps, j + 8, F)
-                zq = zq + (gate,)
                 df = df + (dy[j] * gate,)
             elif HAS_Q:
                 df = df + (dy[j] * q[j],)
             else:
                 df = df + (dy[j],)
-        dm = ()
-        for j in tl.static_range(7 + F):
-            dm = dm + (adjoint_fir_at(df, taps, j, K) + skip * df[j],)
+        dm = df
+        if HAS_TAPS:
+            dm = ()
+            for j in tl.static_range(7 + F):
+                dm = dm + (adjoint_fir_at(df, taps, j, K) + skip * df[j],)
 
         if HAS_Q:
             dzq = ()
@@ -234,18 +245,20 @@ def short_backward_kernel(
         grown = ()
         for i in tl.static_range(K):
             total = sums[i]
-            for j in tl.static_range(8):
-                total += df[j] * m[j + K - 1 - i]
+            if HAS_TAPS:
+                for j in tl.static_range(8):
+                    total += df[j] * m[j + K - 1 - i]
             grown = grown + (total,)
         total = sums[K]
         of_bias = sums[K + 1]
-        for j in tl.static_range(8):
-            total += df[j] * m[j + K - 1]
-            of_bias += df[j]
+        if HAS_TAPS:
+            for j in tl.static_range(8):
+                total += df[j] * m[j + K - 1]
+                of_bias += df[j]
         grown = grown + (total, of_bias)
         for i in tl.static_range(F):
             total = sums[K + 2 + i]
-            if HAS_FEATURIZER:
+            if HAS_Q and HAS_FEATURIZER:
                 for j in tl.static_range(8):
                     total += dzq[j] * q[j + 8 - i]
             grown = grown + (total,)

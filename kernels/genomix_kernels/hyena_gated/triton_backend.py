@@ -1,4 +1,7 @@
-"""`hyena_gated` on a GPU as one kernel forward, and backward with recomputation: no intermediate is stored."""
+"""`hyena_gated` on a GPU: one kernel forward; backward with recomputation, so that no intermediate is kept in between.
+
+Short filters take one kernel backward, the others three, with one temporary of the size of the output.
+"""
 
 from typing import Any
 
@@ -90,7 +93,10 @@ class _HyenaFir(torch.autograd.Function):
         ctx.save_for_backward(p, featurizer_h, h, skip)
         ctx.settings = featurizer_order, order, is_interleaved
         signals, rows = streams_of(p, is_interleaved)
-        featurizer, inner = Taps(featurizer_h.contiguous(), None, featurizer_order), Taps(h.contiguous(), skip, order)
+        featurizer, inner = (
+            Taps(featurizer_h.contiguous(), None, featurizer_order),
+            Taps(h.contiguous(), skip, order),
+        )
         with launched_on(p):
             return fir_forward(signals, featurizer, inner, None, _contiguous(state, p.dtype), rows)
 
@@ -103,12 +109,24 @@ class _HyenaFir(torch.autograd.Function):
         signals, rows = streams_of(p, is_interleaved)
         dp = torch.empty_like(p)
         d_signals, _ = streams_of(dp, is_interleaved)
-        featurizer, inner = Taps(featurizer_h.contiguous(), None, featurizer_order), Taps(h.contiguous(), skip, order)
+        featurizer, inner = (
+            Taps(featurizer_h.contiguous(), None, featurizer_order),
+            Taps(h.contiguous(), skip, order),
+        )
         with launched_on(p):
             found = fir_backward(signals, featurizer, inner, None, _unit_stride(dy), d_signals, rows)
         assert found.featurizer is not None
         d_skip = None if skip is None else found.skip.to(skip.dtype)
-        return dp, found.featurizer.to(featurizer_h.dtype), found.h.to(h.dtype), d_skip, None, None, None, None
+        return (
+            dp,
+            found.featurizer.to(featurizer_h.dtype),
+            found.h.to(h.dtype),
+            d_skip,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 class _HyenaModal(torch.autograd.Function):

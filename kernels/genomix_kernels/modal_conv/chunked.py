@@ -29,7 +29,7 @@ def modal_conv_chunked(
     chunk = min(CHUNK, seqlen)
     whole = seqlen - seqlen % chunk
     with torch.autocast(device_type=u.device.type, enabled=False):
-        lags = torch.arange(chunk + 1, device=u.device, dtype=dtype)
+        lags = torch.arange(chunk + 1, device=u.device, dtype=dtype.to_real())
         modes = torch.exp(a[..., None] * lags)  # (D, N, C + 1): exp(a lag)
         start = u.new_zeros(batch, *a.shape, dtype=dtype) if state is None else state.to(dtype)
         y, s = _whole_chunks(u[..., :whole].to(dtype), a, weights, modes, start, chunk)

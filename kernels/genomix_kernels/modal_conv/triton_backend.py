@@ -39,7 +39,9 @@ def why_not(
     """Return why this backend cannot serve, or None."""
     if log_poles.is_complex():
         return "the poles are complex"
-    reason = why_not_triton(*(x for x in (u, log_poles, residues, skip, state, pre_gate, post_gate) if x is not None))
+    reason = why_not_triton(
+        *(x for x in (u, log_poles, residues, skip, state, pre_gate, post_gate) if x is not None)
+    )
     if reason is not None:
         return reason
     if log_poles.dtype is not torch.float32 or residues.dtype is not torch.float32:
@@ -77,7 +79,7 @@ class _Modal(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
         from genomix_kernels.hyena_gated.fir_launch import Streams
         from genomix_kernels.hyena_gated.modal_launch import backward_tile, modal_backward
 
@@ -86,7 +88,9 @@ class _Modal(torch.autograd.Function):
         if d_final is not None and k.shape[-1] % backward_tile(Streams(q, k, v), k.shape[-1]):
             # inside a tile the last token's state has a gradient of its own kind, which the plain formula takes
             rest, d_final = _through_final_state(ctx, d_final), None
-        gradients = Streams(*(None if x is None else torch.empty_like(x) for x in (q, k, v)))
+        dq, dk, dv = (None if x is None else torch.empty_like(x) for x in (q, k, v))
+        assert dk is not None
+        gradients = Streams(dq, dk, dv)
         inner = Modes(log_poles.contiguous(), residues.contiguous(), skip)
         dy = torch.zeros_like(k) if dy is None else _unit_stride(dy)
         d_end = None if d_final is None else d_final.contiguous()
@@ -105,15 +109,18 @@ def _through_final_state(ctx: Any, d_final: Tensor) -> list[Tensor | None]:
     """Return the gradients of ``sum(d_final final)`` by every input, by the formula in torch."""
     from genomix_kernels.modal_conv.chunked import modal_conv_chunked
 
-    q, k, v, log_poles, residues, skip, state, _ = ctx.saved_tensors
+    _, k, v, log_poles, residues, _, state, _ = ctx.saved_tensors
     with torch.enable_grad():
         inputs = [None if x is None else x.detach().requires_grad_() for x in (k, v, log_poles, residues, state)]
-        k_, v_, poles, weights, start = inputs
-        _, final = modal_conv_chunked(k_ if v_ is None else k_ * v_, poles, weights, None, start)
+        signal, gate, poles, weights, start = inputs
+        assert signal is not None
+        assert poles is not None
+        assert weights is not None
+        m = signal if gate is None else signal * gate
+        _, final = modal_conv_chunked(m, poles, weights, None, start)
         present = [x for x in inputs if x is not None]
         found = iter(torch.autograd.grad(final, present, d_final, allow_unused=True))
     dk, dv, d_poles, d_residues, d_state = (None if x is None else next(found) for x in inputs)
-    del q, skip
     return [None, dk, dv, d_poles, d_residues, None, d_state]
 
 
