@@ -35,7 +35,7 @@ class _ToChannels(torch.autograd.Function):
         return _products(weight, x.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dx = None
         if ctx.needs_input_grad[0]:
@@ -55,7 +55,7 @@ class _FromChannels(torch.autograd.Function):
         return torch.baddbmm(bias, y.transpose(1, 2), weight.t().expand(len(y), -1, -1))
 
     @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         y, weight = ctx.saved_tensors
         dy = _products(weight.t(), d_out.transpose(1, 2)) if ctx.needs_input_grad[0] else None
         dw = _summed_products(d_out.transpose(1, 2), y.transpose(1, 2)) if ctx.needs_input_grad[1] else None

@@ -8,7 +8,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _normal_distribution(x):  # noqa: ANN202
+def _normal_distribution(x):
     """``Phi(x)``."""
     return 0.5 + 0.5 * tl.erf(x * 0.7071067811865476)
 

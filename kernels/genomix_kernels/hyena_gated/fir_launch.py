@@ -16,8 +16,8 @@ LONGEST = 256
 """Taps that the kernel of medium lengths takes: it carries the sums of at most four later chunks."""
 
 ROWS = 64
-FORWARD_BLOCKS = 8
-"""Blocks of 1024 tokens that a program of the short kernel takes in turn, with its taps in registers."""
+FORWARD_BLOCKS = 2
+"""Blocks of 1024 tokens that a program of the short kernel takes in turn behind a featurizer, with its taps loaded."""
 
 ENOUGH_PROGRAMS = 1024
 """Long stretches waste less at their ends; as many programs as this keep a large GPU busy."""
@@ -76,7 +76,14 @@ def fir_forward(
     if is_short(featurizer, inner):
         lanes = _lanes(seqlen)
         blocks = triton.cdiv(seqlen, 8 * lanes)
-        n_blocks = max(1, min(FORWARD_BLOCKS, blocks * batch * channels // (8 * ENOUGH_PROGRAMS), blocks))
+        n_blocks = max(
+            1,
+            min(
+                FORWARD_BLOCKS if featurizer is not None else 1,
+                blocks * batch * channels // (8 * ENOUGH_PROGRAMS),
+                blocks,
+            ),
+        )
         n_places = triton.cdiv(blocks, n_blocks)
         short_forward_kernel[(batch * channels * n_places,)](
             **pointers, **common, n_places=n_places, n_blocks=n_blocks, T=lanes, num_warps=max(lanes // 32, 1)
@@ -263,7 +270,7 @@ class Tuning(NamedTuple):
 
 
 TUNING = {
-    ("forward", False): Tuning(64, 1, 3, 4),
+    ("forward", False): Tuning(64, 2, 3, 4),
     ("forward", True): Tuning(64, 1, 1, 4),
     ("backward_kv", False): Tuning(64, 1, 1, 8),
     ("backward_kv", True): Tuning(64, 1, 1, 8),
@@ -273,7 +280,10 @@ TUNING = {
 
 
 def _tuning(kernel: str, streams: Streams) -> Tuning:
-    return TUNING[kernel, streams.q is not None or streams.v is not None]
+    tuning = TUNING[kernel, streams.q is not None or streams.v is not None]
+    if streams.k.dtype is torch.float32:  # takes twice the shared memory
+        return tuning._replace(chunks=1, stages=1)
+    return tuning
 
 
 def _plan(signal: Tensor, inner: Taps, tuning: Tuning) -> _Plan:

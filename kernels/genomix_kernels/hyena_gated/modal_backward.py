@@ -17,13 +17,14 @@ import triton.language as tl
 from genomix_kernels.hyena_gated.modal_tiles import (
     gradients_after_rows,
     in_two,
+    in_two_bf16,
     modes_of,
     plus_states,
     states_before_rows,
     times,
     toeplitz,
 )
-from genomix_kernels.triton_tiles import diagonal_sums, high_part
+from genomix_kernels.triton_tiles import diagonal_sums
 
 
 @triton.jit
@@ -34,7 +35,7 @@ def modal_backward_kernel(
     q_batch, q_channel, k_batch, k_channel, v_batch, v_channel, dy_batch, dy_channel,
     dq_batch, dq_channel, dk_batch, dk_channel, dv_batch, dv_channel,
     N_MODES: tl.constexpr, N: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
-    HAS_END: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
+    HAS_END: tl.constexpr, IS_SPLIT: tl.constexpr, IN_BF16: tl.constexpr, M: tl.constexpr,
     C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of one channel's streams, and its split's part of those of poles, residues and skip.
@@ -65,15 +66,15 @@ def modal_backward_kernel(
     if HAS_Q:
         t_high, t_low = in_two(toeplitz(a, r, skip, C, False), dy_ptr)
         e_table = r_column * tl.exp(a_column * (j + 1)[None, :])
-        e_high, e_low = in_two(e_table, dy_ptr)
+        e_high, e_low = in_two_bf16(e_table)
     v_table = tl.exp(a[None, :] * (C - 1 - j)[:, None])
     v_high, v_low = in_two(v_table, dy_ptr)
-    v_lag = high_part((C - 1 - j)[:, None] * v_table, dy_ptr)
+    v_lag_high, v_lag_low = in_two((C - 1 - j)[:, None] * v_table, dy_ptr)
     v_rows = tl.exp(a_column * (C - 1 - j)[None, :])
-    v_rows_high, v_rows_low = in_two(v_rows, dy_ptr)
+    v_rows_high, v_rows_low = in_two_bf16(v_rows)
     p_table = tl.exp(a[None, :] * (j + 1)[:, None])
     p_high, p_low = in_two(p_table, dy_ptr)
-    p_lag = high_part((j + 1)[:, None] * p_table, dy_ptr)
+    p_lag_high, p_lag_low = in_two((j + 1)[:, None] * p_table, dy_ptr)
     rows = tl.arange(0, M).to(tl.float32)[:, None]
     decay = tl.exp(a * C)
     row_decay = tl.exp(a * (NS * C))
@@ -130,22 +131,20 @@ def modal_backward_kernel(
             t = tile_index * TILE + s * C + within
             is_there = t < seqlen
             dr += states[s] * pulled[s]
-            lagged = tl.dot(grads[s], p_lag, input_precision=PRECISION)
-            moved = C * decay[None, :] * states[s] + tl.dot(tiles[s], v_lag, input_precision=PRECISION)
+            lagged = times(grads[s], p_lag_high, p_lag_low, IS_SPLIT, PRECISION)
+            moved = C * decay[None, :] * states[s] + times(
+                tiles[s], v_lag_high, v_lag_low, IS_SPLIT, PRECISION
+            )
             da += r[None, :] * states[s] * lagged + afters * moved
             g = tl.dot(tl.trans(tiles[s]), grads[s], g, input_precision=PRECISION)
             if HAS_Q:
                 y = times(tiles[s], t_high, t_low, IS_SPLIT, PRECISION)
-                y = plus_states(
-                    y, states[s], e_table, e_high, e_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION
-                )
+                y = plus_states(y, states[s], e_table, e_high, e_low, IN_BF16, "tf32x3")
                 dq = y * tl.load(dy_row + t, mask=is_there, other=0.0).to(tl.float32)
                 tl.store(dq_row + t, dq.to(dq_ptr.dtype.element_ty), mask=is_there)
 
             dm = times(grads[s], back_high, back_low, IS_SPLIT, PRECISION)
-            dm = plus_states(
-                dm, afters, v_rows, v_rows_high, v_rows_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION
-            )
+            dm = plus_states(dm, afters, v_rows, v_rows_high, v_rows_low, IN_BF16, "tf32x3")
             if s > 0:
                 afters = decay[None, :] * afters + r[None, :] * pulled[s]
             if HAS_V:

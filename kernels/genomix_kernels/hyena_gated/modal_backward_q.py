@@ -13,6 +13,7 @@ import triton.language as tl
 
 from genomix_kernels.hyena_gated.modal_tiles import (
     in_two,
+    in_two_bf16,
     modes_of,
     plus_states,
     states_before_rows,
@@ -39,7 +40,7 @@ def modal_backward_q_kernel(
     channels, seqlen, n_splits, n_tiles,
     x_batch, x_channel, dy_batch, dy_channel, dx_batch, dx_channel, row_stream, row_channel,
     F: tl.constexpr, W: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
-    HAS_SKIP: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr, C: tl.constexpr,
+    HAS_SKIP: tl.constexpr, IS_SPLIT: tl.constexpr, IN_BF16: tl.constexpr, M: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write dq, df and m of ``n_tiles`` tiles of one channel, and F sums for q's taps.
@@ -74,7 +75,7 @@ def modal_backward_q_kernel(
     j = tl.arange(0, C).to(tl.float32)
     v_high, v_low = in_two(tl.exp(a[None, :] * (C - 1 - j)[:, None]), dy_ptr)
     e_table = r_column * tl.exp(a_column * (j + 1)[None, :])
-    e_high, e_low = in_two(e_table, dy_ptr)
+    e_high, e_low = in_two_bf16(e_table)
     decay = tl.exp(a * C)
     if F > 1:
         near = toeplitz(a, r, skip, W, False)
@@ -125,7 +126,7 @@ def modal_backward_q_kernel(
         x = times(tile, v_high, v_low, IS_SPLIT, PRECISION)
         states = states_before_rows(x, decay, state, M, N)
         y = times(tile, t_high, t_low, IS_SPLIT, PRECISION)
-        y = plus_states(y, states, e_table, e_high, e_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION)
+        y = plus_states(y, states, e_table, e_high, e_low, IN_BF16, "tf32x3")
         filtered = split8(tl.reshape(y, (TILE,)), T)
 
         dz = ()

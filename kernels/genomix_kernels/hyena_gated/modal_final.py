@@ -1,7 +1,7 @@
 """The state after a sequence that ends inside a tile: the last, incomplete tile is added to the state before it.
 
-A kernel for whole tiles would have to shift exponentials by how far the tile reaches beyond the sequence, and divide; the
-few tokens that remain are summed here from the last one backwards instead.
+A kernel for whole tiles would have to shift exponentials by how far the tile reaches beyond the sequence, and divide;
+the few tokens that remain are summed here from the last one backwards instead.
 """
 
 import torch
@@ -54,11 +54,20 @@ def complete_state(
         filtered, _ = fir_reference(x[..., first:].float(), Taps(own, None, featurizer.order), past)
         signals.append(filtered)
     m = signals[0] if len(signals) == 1 else signals[0] * signals[1]
-    _, after = modal_conv_chunked(m.to(k.dtype).float(), inner.log_poles, inner.residues, None, before)
-    return after
+    m = m.to(k.dtype).float()
+    # one sequence at a time: a matrix product may sum in another order for another batch
+    each = [
+        modal_conv_chunked(m[b : b + 1], inner.log_poles, inner.residues, None, before[b : b + 1])[1]
+        for b in range(len(m))
+    ]
+    return torch.cat(each).contiguous()
 
 
 def _rows(x: Tensor, stream: int, is_interleaved: bool, dim: int = 0) -> Tensor:
     """Return the rows of one of three streams."""
-    rows = torch.unflatten(x, dim, (-1, 3)) if is_interleaved else torch.unflatten(x, dim, (3, -1)).transpose(dim, dim + 1)
+    rows = (
+        torch.unflatten(x, dim, (-1, 3))
+        if is_interleaved
+        else torch.unflatten(x, dim, (3, -1)).transpose(dim, dim + 1)
+    )
     return rows.select(dim + 1, stream)

@@ -5,6 +5,7 @@ import triton.language as tl
 
 from genomix_kernels.hyena_gated.modal_tiles import (
     in_two,
+    in_two_bf16,
     modes_of,
     plus_states,
     states_before_rows,
@@ -28,7 +29,7 @@ def _load_tile(
 ):  # fmt: skip
     """Return the chunks of a tile of each stream as they lie in memory.
 
-    An input without a gate is loaded as the matrix that it is multiplied as, so that it can go to shared memory directly.
+    An input without a gate is loaded as the matrix that it is multiplied as: it can go to shared memory directly.
     """
     k = ()
     v = ()
@@ -57,8 +58,9 @@ def modal_forward_kernel(
     F: tl.constexpr, W: tl.constexpr, N_MODES: tl.constexpr, N: tl.constexpr, IS_FEATURIZER_REVERSED: tl.constexpr,
     HAS_FEATURIZER: tl.constexpr, HAS_Q: tl.constexpr, HAS_V: tl.constexpr, HAS_SKIP: tl.constexpr,
     HAS_TAIL: tl.constexpr, HAS_START: tl.constexpr, HAS_FINAL: tl.constexpr, IS_WHOLE: tl.constexpr,
-    HAS_SAVED: tl.constexpr, SAVED_ROWS: tl.constexpr, ROUNDS: tl.constexpr, IS_SPLIT: tl.constexpr, IS_BF16: tl.constexpr, M: tl.constexpr,
-    C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, PREFETCHES: tl.constexpr,
+    HAS_SAVED: tl.constexpr, SAVED_ROWS: tl.constexpr, ROUNDS: tl.constexpr, IS_SPLIT: tl.constexpr,
+    IN_BF16: tl.constexpr, M: tl.constexpr, C: tl.constexpr, NS: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr, PREFETCHES: tl.constexpr,
 ):  # fmt: skip
     """Write ``n_tiles`` tiles of one channel. Grid: batch x channels x splits.
 
@@ -87,6 +89,13 @@ def modal_forward_kernel(
     if HAS_SKIP:
         skip = tl.load(skip_ptr + d).to(tl.float32)
 
+    ahead_k = ()
+    ahead_v = ()
+    ahead_q = ()
+    if PREFETCHES:
+        ahead_k, ahead_v, ahead_q = _load_tile(
+            k_row, v_row, q_row, split * n_tiles * TILE, seqlen, M, C, NS, HAS_V, HAS_Q
+        )
     n = tl.arange(0, N)
     is_mode = n < N_MODES
     a, r, a_column, r_column = modes_of(a_ptr, r_ptr, d, N_MODES, N)
@@ -95,7 +104,7 @@ def modal_forward_kernel(
     j = tl.arange(0, C).to(tl.float32)
     v_high, v_low = in_two(tl.exp(a[None, :] * (C - 1 - j)[:, None]), y_ptr)
     e_table = r_column * tl.exp(a_column * (j + 1)[None, :])
-    e_high, e_low = in_two(e_table, y_ptr)
+    e_high, e_low = in_two_bf16(e_table)
     rows = tl.arange(0, M).to(tl.float32)[:, None]
     decay = tl.exp(a * C)
     row_decay = tl.exp(a * (NS * C))
@@ -110,13 +119,6 @@ def modal_forward_kernel(
     place = tl.arange(0, M * C)
     within = place // C * (NS * C) + place % C
     lane_within = tl.arange(0, T) // (C // 8) * (NS * C) + tl.arange(0, T) % (C // 8) * 8
-    ahead_k = ()
-    ahead_v = ()
-    ahead_q = ()
-    if PREFETCHES:
-        ahead_k, ahead_v, ahead_q = _load_tile(
-            k_row, v_row, q_row, split * n_tiles * TILE, seqlen, M, C, NS, HAS_V, HAS_Q
-        )
     for index in tl.range(0, n_tiles, num_stages=STAGES):
         tile_index = split * n_tiles + index
         if PREFETCHES:  # the next tile is on its way while this one is computed
@@ -185,7 +187,7 @@ def modal_forward_kernel(
         for s in tl.static_range(NS):
             t = tile_index * TILE + s * C + within
             y = times(tiles[s], t_high, t_low, IS_SPLIT, PRECISION)
-            y = plus_states(y, states, e_table, e_high, e_low, IS_BF16, "tf32" if IS_SPLIT else PRECISION)
+            y = plus_states(y, states, e_table, e_high, e_low, IN_BF16, "tf32x3")
             if s < NS - 1:
                 states = decay[None, :] * states + added[s]
 

@@ -23,17 +23,19 @@ STATES_TILE = ROWS * CHUNK
 
 
 class Tuning(NamedTuple):
-    """Chunks of a row of a tile, stages of the pipeline of loads, and warps of a program."""
+    """Chunks of a row of a tile, stages of the pipeline of loads, warps of a program; registers; tokens of a chunk."""
 
     chunks: int
     stages: int
     warps: int
     registers: int | None = None
     prefetches: bool = False
+    chunk: int = CHUNK
 
 
-FORWARD = {False: Tuning(1, 1, 4), True: Tuning(1, 1, 4)}
-BACKWARD = {False: Tuning(1, 1, 4), True: Tuning(1, 1, 4)}
+FORWARD = {False: Tuning(2, 2, 4), True: Tuning(1, 1, 4, 128)}
+SHORT_FORWARD = {False: Tuning(4, 1, 4, chunk=32), True: Tuning(1, 1, 4, 128)}
+BACKWARD = {False: Tuning(1, 2, 4), True: Tuning(1, 1, 4)}
 """By whether there are gates; measured on an H200 at 4096 channels and 65,536 tokens."""
 
 BACKWARD_Q = Tuning(1, 1, 4, 168)
@@ -41,6 +43,9 @@ BACKWARD_Q = Tuning(1, 1, 4, 168)
 
 The limit on registers, which lets three programs share a multiprocessor, is for 16 bits: fp32 would spill.
 """
+
+SHORT = 16_384
+"""Up to so many tokens the tables of a channel cost as much as its tokens: smaller chunks have smaller ones."""
 
 FEW_ROWS = 256
 """With fewer channels than this the length is split over programs, at the price of reading it twice.
@@ -84,13 +89,14 @@ def modal_forward(
     like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
     y = torch.empty(batch, channels, seqlen, device=k.device, dtype=k.dtype)
     final = torch.empty(batch, channels, n_modes, **like)
-    tuning = _tuned(FORWARD, streams, seqlen)
-    tile, saved_tile = ROWS * CHUNK * tuning.chunks, backward_tile(streams, seqlen, featurizer)
+    saved_tile = backward_tile(streams, seqlen, featurizer)
+    tuning = _tuned(FORWARD if seqlen > SHORT else SHORT_FORWARD, streams, seqlen, saved_tile)
+    tile = ROWS * tuning.chunk * tuning.chunks
     n_saved = triton.cdiv(seqlen, saved_tile)
     saved = torch.empty(batch, channels, n_saved, n_modes, **like) if saves else None
     n_splits, n_tiles = _splits(channels, seqlen, tile)
     start = state
-    common = _common(featurizer, inner, k)
+    common = _common(featurizer, inner, k) | {"C": tuning.chunk}
     if n_splits > 1:
         length = n_tiles * tile
         added = _added(
@@ -112,7 +118,8 @@ def modal_forward(
     )  # fmt: skip
     if wants_final and seqlen % tile:
         first = (seqlen - 1) // tile * tile
-        final = complete_state(final, k, streams.v, featurizer, inner, tail, first, rows == (1, 3))
+        rows_are_interleaved = rows == (1, 3)
+        final = complete_state(final, k, streams.v, featurizer, inner, tail, first, rows_are_interleaved)
     return y, final, saved
 
 
@@ -236,11 +243,12 @@ def backward_tile(streams: Streams, seqlen: int, featurizer: Taps | None = None)
     return ROWS * CHUNK * (1 if featurizer is not None else _tuned(BACKWARD, streams, seqlen).chunks)
 
 
-def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int) -> Tuning:
-    """Return what was measured to be best, with tiles no longer than the sequence needs."""
+def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int, least: int = 1) -> Tuning:
+    """Return what was measured to be best; tiles are no longer than the sequence needs, and no shorter than ``least``."""
     tuning = table[streams.q is not None or streams.v is not None]
-    needed = triton.next_power_of_2(triton.cdiv(seqlen, ROWS * CHUNK))
-    return tuning._replace(chunks=min(tuning.chunks, needed))
+    one = ROWS * tuning.chunk
+    needed = triton.next_power_of_2(triton.cdiv(seqlen, one))
+    return tuning._replace(chunks=max(min(tuning.chunks, needed), least // one))
 
 
 def _splits(channels: int, seqlen: int, tile: int) -> tuple[int, int]:
@@ -306,12 +314,12 @@ def _of_modes(inner: Modes, k: Tensor) -> dict[str, Any]:
     is_split = k.dtype is not torch.float32
     return dict(
         N_MODES=n_modes, N=max(triton.next_power_of_2(n_modes), 16), IS_SPLIT=is_split,
-        IS_BF16=k.dtype is torch.bfloat16, M=ROWS, C=CHUNK, PRECISION="ieee" if is_split else "tf32x3",
+        IN_BF16=is_split and k.is_cuda, M=ROWS, C=CHUNK, PRECISION="ieee" if is_split else "tf32x3",
     )  # fmt: skip
 
 
 def _without_bf16(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name != "IS_BF16"}
+    return {name: value for name, value in arguments.items() if name != "IN_BF16"}
 
 
 def _strides(name: str, tensor: Tensor | None, stand_in: Tensor) -> dict[str, int]:

@@ -8,8 +8,8 @@ tokens of one channel; a row is NS chunks of C tokens. With the state ``S`` befo
 
 the chunks of a row follow one after the other, all rows at once, and what a row starts from is a scan over the M rows,
 one for ``M NS C`` tokens. In 16 bits T and V are two terms each, high and low, which makes their error that of 16 bits
-of mantissa; S and E are three products of such terms in bf16, and are multiplied in tf32 otherwise (a state may be
-beyond what fp16 holds). The skip gain is added to ``h[0]``.
+of mantissa; S and E are three products of such terms in bf16 (a state may be beyond what fp16 holds), and in fp32 tf32
+is taken three times. The skip gain is added to ``h[0]``.
 """
 
 import triton
@@ -71,9 +71,19 @@ def times(tile, high, low, IS_SPLIT: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def plus_states(y, states, table, high, low, IS_BF16: tl.constexpr, PRECISION: tl.constexpr):
-    """Return ``y + states table``; both factors count with 16 bits of mantissa or more (11 in tf32)."""
-    if IS_BF16:
+def plus_states(y, states, table, high, low, IN_BF16: tl.constexpr, PRECISION: tl.constexpr):
+    """Return ``y + states table``, both factors with 16 bits of mantissa or more.
+
+    Args:
+        y: What is added to; fp32, as are ``states`` and ``table``.
+        states: Modes before each row.
+        table: What they are multiplied by.
+        high: The table in bf16.
+        low: What that left out, in bf16.
+        IN_BF16: Multiply the halves; Triton's interpreter cannot, and takes fp32.
+        PRECISION: Of fp32 products.
+    """
+    if IN_BF16:
         high_states = states.to(tl.bfloat16)
         low_states = (states - high_states.to(tl.float32)).to(tl.bfloat16)
         y = tl.dot(high_states, high, y)
@@ -99,3 +109,10 @@ def modes_of(a_ptr, r_ptr, d, N_MODES: tl.constexpr, N: tl.constexpr):
 def in_two(table, like):
     """Return a table as its high and low part."""
     return high_part(table, like), low_part(table, like)
+
+
+@triton.jit
+def in_two_bf16(table):
+    """Return a table as two terms in bf16, whatever the dtype of the activations."""
+    high = table.to(tl.bfloat16)
+    return high, (table - high.to(tl.float32)).to(tl.bfloat16)

@@ -70,6 +70,8 @@ def why_not(
     has_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (p, *parts))
     if state is not None and has_gradient:
         return "gradients behind a state are not taken"
+    if has_gradient and isinstance(inner, Modes) and p.dtype is torch.float32:
+        return "gradients of fp32 inputs need more digits than its products have"
     if wants_state and has_gradient and isinstance(inner, Modes):
         return "gradients of a state are not taken"
     return None
@@ -101,7 +103,7 @@ class _HyenaFir(torch.autograd.Function):
             return fir_forward(signals, featurizer, inner, None, _contiguous(state, p.dtype), rows)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         from genomix_kernels.hyena_gated.fir_launch import fir_backward, streams_of
 
         p, featurizer_h, h, skip = ctx.saved_tensors
@@ -163,7 +165,7 @@ class _HyenaModal(torch.autograd.Function):
         return y, modes
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _d_modes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor, _d_modes: Tensor) -> tuple[Tensor | None, ...]:
         from genomix_kernels.hyena_gated.fir_launch import streams_of
         from genomix_kernels.hyena_gated.modal_launch import modal_backward
 

@@ -12,7 +12,6 @@ the same window, stored one place further down.
 
 # Triton's types are no types of Python's
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
-# ruff: noqa: ANN201, ANN202
 
 from typing import Any
 

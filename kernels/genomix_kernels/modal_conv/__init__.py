@@ -23,8 +23,8 @@ def modal_conv(
     """Causal convolution with ``h[t] = sum_n residues[n] exp(log_poles[n] t)``, continued from a state.
 
     As a recurrence, with ``m = pre_gate u``: ``s_n[t] = exp(log_poles[n]) s_n[t-1] + m[t]``,
-    ``y[t] = post_gate[t] (sum_n residues[n] s_n[t] + skip m[t])``. Feeding a sequence in pieces, each from the state that
-    the one before returned, gives what the whole would.
+    ``y[t] = post_gate[t] (sum_n residues[n] s_n[t] + skip m[t])``. Feeding a sequence in pieces, each from the state
+    that the one before returned, gives what the whole would.
 
     Args:
         u: Input, ``(batch, channel, seqlen >= 1)``; any float type, any strides.

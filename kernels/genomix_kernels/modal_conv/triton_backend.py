@@ -44,6 +44,11 @@ def why_not(
     )
     if reason is not None:
         return reason
+    has_gradient = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in (u, log_poles, residues, skip, state, pre_gate, post_gate)
+    )
+    if u.dtype is torch.float32 and has_gradient:
+        return "gradients of fp32 inputs need more digits than its products have"
     if log_poles.dtype is not torch.float32 or residues.dtype is not torch.float32:
         return "poles and residues are not in fp32"
     if log_poles.shape[1] > MOST_MODES:
@@ -111,7 +116,9 @@ def _through_final_state(ctx: Any, d_final: Tensor) -> list[Tensor | None]:
 
     _, k, v, log_poles, residues, _, state, _ = ctx.saved_tensors
     with torch.enable_grad():
-        inputs = [None if x is None else x.detach().requires_grad_() for x in (k, v, log_poles, residues, state)]
+        inputs = [
+            None if x is None else x.detach().requires_grad_() for x in (k, v, log_poles, residues, state)
+        ]
         signal, gate, poles, weights, start = inputs
         assert signal is not None
         assert poles is not None

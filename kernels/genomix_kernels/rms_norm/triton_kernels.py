@@ -8,7 +8,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _inverse(sum_of_squares, eps, D: tl.constexpr, EPS_OUTSIDE_ROOT: tl.constexpr):  # noqa: ANN202
+def _inverse(sum_of_squares, eps, D: tl.constexpr, EPS_OUTSIDE_ROOT: tl.constexpr):
     """What x is multiplied by, and minus its derivative by ``mean x^2``, times 2."""
     mean_square = sum_of_squares / D
     if EPS_OUTSIDE_ROOT:

@@ -8,7 +8,6 @@ masks are shorter.
 
 # Triton's types are no types of Python's
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
-# ruff: noqa: ANN201, ANN202
 
 import torch
 import triton
