@@ -92,6 +92,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modal_launch, "CHUNK", 16)
     monkeypatch.setattr(modal_launch, "ROWS", 4)
     monkeypatch.setattr(modal_launch, "STATES_TILE", 64)
+    monkeypatch.setattr(modal_launch, "SHORT", 0)
     monkeypatch.setattr(modal_launch, "LEAST_TILES", 1)
 
 
@@ -509,8 +510,10 @@ def test_triton_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not(p, featurizer, taps, True, states["SE"]) is None
     p.requires_grad_()
     assert why_not(p, featurizer, taps) is None
-    assert why_not(p, featurizer, modes, True, None, False) is None
-    assert why_not(p, featurizer, modes) == "gradients of a state are not taken"
+    assert "gradients of fp32 inputs" in (why_not(p, featurizer, modes, True, None, False) or "")
+    half = p.detach().half().requires_grad_()
+    assert why_not(half, featurizer, modes, True, None, False) is None
+    assert why_not(half, featurizer, modes) == "gradients of a state are not taken"
     for inner, state in ((taps, states["SE"]), (modes, states["LI"])):
         assert why_not(p, featurizer, inner, True, state) == "gradients behind a state are not taken"
         with torch.no_grad():

@@ -362,6 +362,7 @@ def small_tiles(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modal_launch, "CHUNK", 16)
     monkeypatch.setattr(modal_launch, "ROWS", 4)
     monkeypatch.setattr(modal_launch, "STATES_TILE", 64)
+    monkeypatch.setattr(modal_launch, "SHORT", 0)
 
 
 def share_rows(monkeypatch: pytest.MonkeyPatch, tiles: int | None) -> None:

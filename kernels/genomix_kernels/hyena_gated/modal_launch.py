@@ -30,7 +30,7 @@ class Tuning(NamedTuple):
     warps: int
     registers: int | None = None
     prefetches: bool = False
-    chunk: int = CHUNK
+    chunk: int = 0  # CHUNK
 
 
 FORWARD = {False: Tuning(2, 2, 4), True: Tuning(1, 1, 4, 128)}
@@ -244,11 +244,11 @@ def backward_tile(streams: Streams, seqlen: int, featurizer: Taps | None = None)
 
 
 def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int, least: int = 1) -> Tuning:
-    """Return what was measured to be best; tiles are no longer than the sequence needs, and no shorter than ``least``."""
+    """Return what was measured to be best, with tiles of at least ``least`` tokens and not much longer than needed."""
     tuning = table[streams.q is not None or streams.v is not None]
-    one = ROWS * tuning.chunk
-    needed = triton.next_power_of_2(triton.cdiv(seqlen, one))
-    return tuning._replace(chunks=max(min(tuning.chunks, needed), least // one))
+    chunk = tuning.chunk or CHUNK
+    needed = triton.next_power_of_2(triton.cdiv(seqlen, ROWS * chunk))
+    return tuning._replace(chunk=chunk, chunks=max(min(tuning.chunks, needed), least // (ROWS * chunk)))
 
 
 def _splits(channels: int, seqlen: int, tile: int) -> tuple[int, int]:
