@@ -140,13 +140,6 @@ def first_lanes(x, ROWS: tl.constexpr, LANES: tl.constexpr):
 
 
 @triton.jit
-def last_lanes(x, ROWS: tl.constexpr, LANES: tl.constexpr):
-    """Return the last lane of each row."""
-    lane = tl.arange(0, LANES)[None, :]
-    return tl.sum(tl.where(lane == LANES - 1, tl.reshape(x, (ROWS, LANES)), 0.0), 1)
-
-
-@triton.jit
 def diagonal_sums(g, C: tl.constexpr):
     """Return ``sum_j g[j, j + l]`` for ``l = 0 .. C - 1``, and the same for ``l - C``."""
     j = tl.arange(0, C)[:, None]
@@ -168,28 +161,9 @@ def low_part(x, like):
 
 
 @triton.jit
-def gated_inputs(
-    k_row, v_row, t, k_lane_row, v_lane_row, lane_t, seqlen, is_row, is_lane, k_taps, v_taps, like,
-    F: tl.constexpr, W: tl.constexpr, T: tl.constexpr, HAS_FEATURIZER: tl.constexpr, HAS_V: tl.constexpr,
-):  # fmt: skip
-    """Return featurized k and v, their product as it is multiplied, and k and v with the W tokens before each lane."""
-    k = split8(load_block(k_row + t, t, seqlen, is_row), T)
-    v = k
-    zk = k
-    zv = k
-    m = k
-    if HAS_V:
-        v = split8(load_block(v_row + t, t, seqlen, is_row), T)
-        zv = v
-        if HAS_FEATURIZER:
-            k = tokens_before(k_lane_row, lane_t, seqlen, is_lane, k_lane_row, T, F, W, False) + k
-            v = tokens_before(v_lane_row, lane_t, seqlen, is_lane, v_lane_row, T, F, W, False) + v
-            zk = ()
-            zv = ()
-            for j in tl.static_range(8):
-                zk = zk + (fir_at(k, k_taps, j + W, F),)
-                zv = zv + (fir_at(v, v_taps, j + W, F),)
-        m = ()
-        for j in tl.static_range(8):
-            m = m + (rounded(zk[j] * zv[j], like),)
-    return zk, zv, m, k, v
+def by_stretch(x, S: tl.constexpr, L: tl.constexpr):
+    """Return lanes as (stretches, lanes of the channels)."""
+    reshaped = ()
+    for j in tl.static_range(len(x)):
+        reshaped = reshaped + (tl.reshape(x[j], (S, L)),)
+    return reshaped

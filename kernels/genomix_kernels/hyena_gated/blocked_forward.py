@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from genomix_kernels.hyena_gated.blocked_tiles import advance, first_channel, row_of, toeplitz_tables
-from genomix_kernels.triton_tiles import fir_at, join8, load_taps, rounded, split8, tokens_before
+from genomix_kernels.triton_tiles import by_stretch, fir_at, join8, load_taps, split8, tokens_before
 
 
 @triton.jit
@@ -20,6 +20,7 @@ def blocked_forward_kernel(
     """Write ``n_tiles`` times NS chunks of R rows. Grid: (stretches, groups x parts of a group, batch)."""
     S: tl.constexpr = R // GP
     T: tl.constexpr = R * C // 8
+    L: tl.constexpr = GP * C // 8
     HALO: tl.constexpr = (NB + NS - 1) // NS
     b = tl.program_id(2)
     group = tl.program_id(1) // n_parts
@@ -47,16 +48,21 @@ def blocked_forward_kernel(
     lane_row = lane_d * row_channel
     tails = tail_ptr + (b * 3 * channels + lane_row).to(tl.int64) * (F - 1)
     stream = row_stream * (F - 1)
+    # lanes are held as (stretches, lanes of the channels): taps are the same along the first axis
+    tap_channel, is_channel, _ = row_of(tl.arange(0, L) // (C // 8), group_size, n_parts, n_tokens, GP)
+    tap_channel = (d0 + tap_channel)[None, :]
+    is_channel = is_channel[None, :]
+    tap_row = tap_channel * row_channel
     if HAS_FEATURIZER:
-        q_taps = load_taps(featurizer_ptr + lane_row * F, F, IS_FEATURIZER_REVERSED, is_lane)
-        k_taps = load_taps(featurizer_ptr + (lane_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane)
+        q_taps = load_taps(featurizer_ptr + tap_row * F, F, IS_FEATURIZER_REVERSED, is_channel)
+        k_taps = load_taps(featurizer_ptr + (tap_row + row_stream) * F, F, IS_FEATURIZER_REVERSED, is_channel)
         v_taps = load_taps(
-            featurizer_ptr + (lane_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, is_lane
+            featurizer_ptr + (tap_row + 2 * row_stream) * F, F, IS_FEATURIZER_REVERSED, is_channel
         )
     if HAS_SKIP:
-        skip = tl.load(skip_ptr + lane_d).to(tl.float32)
+        skip = tl.load(skip_ptr + d0 + m_channel).to(tl.float32)
     if HAS_BIAS:
-        bias = tl.load(bias_ptr + lane_d).to(tl.float32)
+        bias = tl.load(bias_ptr + d0 + m_channel).to(tl.float32)
     tables = toeplitz_tables(h_ptr + group * K, NB, K, C, IS_REVERSED, y_ptr, False)
     carries = ()
     for _ in tl.static_range(NB):
@@ -99,16 +105,16 @@ def blocked_forward_kernel(
                 k = split8(raw_k[s].to(tl.float32), T)
                 v = split8(raw_v[s].to(tl.float32), T)
                 if HAS_FEATURIZER:
-                    k = before_k[s] + k
-                    v = before_v[s] + v
+                    k = by_stretch(before_k[s] + k, S, L)
+                    v = by_stretch(before_v[s] + v, S, L)
                 m = ()
                 for j in tl.static_range(8):
                     if HAS_FEATURIZER:
                         gated = fir_at(k, k_taps, j + W, F) * fir_at(v, v_taps, j + W, F)
                     else:
                         gated = k[j] * v[j]
-                    m = m + (rounded(gated, y_ptr),)
-            elif HAS_STATE or HAS_Q or HAS_SKIP or HAS_BIAS:
+                    m = m + (tl.reshape(gated, (T,)),)
+            elif HAS_STATE:
                 m = split8(tl.reshape(raw_k[s], (R * C,)).to(tl.float32), T)
             if HAS_STATE:
                 lane_t = start0 + at + lane_row_start
@@ -124,25 +130,23 @@ def blocked_forward_kernel(
             else:
                 tile = raw_k[s]
             y, carries = advance(tile, tables, carries, NB, PRECISION)
+            if HAS_SKIP:
+                y += skip * tile.to(tl.float32)
+            if HAS_BIAS:
+                y += bias
 
-            if HAS_Q or HAS_SKIP or HAS_BIAS:
+            if HAS_Q:
                 filtered = split8(tl.reshape(y, (R * C,)), T)
-                if HAS_Q:
-                    q = split8(raw_q[s].to(tl.float32), T)
-                    if HAS_FEATURIZER:
-                        q = before_q[s] + q
+                q = split8(raw_q[s].to(tl.float32), T)
+                if HAS_FEATURIZER:
+                    q = by_stretch(before_q[s] + q, S, L)
                 outputs = ()
                 for j in tl.static_range(8):
-                    out = filtered[j]
-                    if HAS_SKIP:
-                        out += skip * m[j]
-                    if HAS_BIAS:
-                        out += bias
                     if HAS_FEATURIZER:
-                        out *= fir_at(q, q_taps, j + W, F)
-                    elif HAS_Q:
-                        out *= q[j]
-                    outputs = outputs + (out,)
+                        gate = tl.reshape(fir_at(q, q_taps, j + W, F), (T,))
+                    else:
+                        gate = q[j]
+                    outputs = outputs + (filtered[j] * gate,)
                 flat = join8(outputs, T).to(y_ptr.dtype.element_ty)
                 is_own = is_row & (at + place % C >= 0) & (start0 + at + row_start < seqlen)
                 tl.store(y_base + at + y_offset, flat, mask=is_own)

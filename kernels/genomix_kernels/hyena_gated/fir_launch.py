@@ -271,7 +271,7 @@ class Tuning(NamedTuple):
 
 TUNING = {
     ("forward", False): Tuning(64, 2, 3, 4),
-    ("forward", True): Tuning(64, 1, 1, 4),
+    ("forward", True): Tuning(64, 2, 1, 4),
     ("backward_kv", False): Tuning(64, 1, 1, 8),
     ("backward_kv", True): Tuning(64, 1, 1, 8),
     ("backward_q", True): Tuning(64, 1, 1, 4),
