@@ -188,7 +188,8 @@ def check_backend(backend: str, kind: str, form: Form, size: Size, dtype: torch.
     inputs = make_inputs(kind, size, dtype, device)
     exact = {name: x.double() for name, x in inputs.items()}
     y = output_of(operator, kind, form)(**inputs)
-    assert_close_to_reference(y, output_of(hyena_gated_reference, kind, form)(**exact))
+    reference = hyena_gated_reference if size.seqlen <= 1000 else through_the_face("composed")
+    assert_close_to_reference(y, output_of(reference, kind, form)(**exact))
 
 
 def zero_state(kind: str, size: Size, tensors: dict[str, Tensor]) -> HyenaState:
