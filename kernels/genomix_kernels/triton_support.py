@@ -19,6 +19,11 @@ def why_no_triton() -> str | None:
     return None
 
 
+def why_unavailable() -> str | None:
+    """Return what this machine lacks for Triton kernels to be chosen, or None."""
+    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
+
+
 def why_not_triton(*tensors: Tensor) -> str | None:
     """Return why a Triton kernel cannot take these tensors, or None.
 

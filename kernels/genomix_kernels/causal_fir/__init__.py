@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, dispatch, register
+from genomix_kernels.triton_support import why_unavailable
 
 TapOrder = Literal["convolution", "cross_correlation"]
 
@@ -134,12 +135,6 @@ def _why_not_triton(*arguments: Any) -> str | None:
     return why_not(*arguments)
 
 
-def _why_no_triton() -> str | None:
-    from genomix_kernels.triton_support import why_no_triton
-
-    return why_no_triton()
-
-
 def _load_reference() -> Callable[..., Tensor]:
     from genomix_kernels.causal_fir.gated import gated
     from genomix_kernels.causal_fir.reference import causal_fir_reference
@@ -169,7 +164,7 @@ def _load_triton() -> Callable[..., Tensor]:
 
 register(
     "causal_fir", "triton", priority=30, load=_load_triton, supports=_why_not_triton,
-    why_unavailable=_why_no_triton,
+    why_unavailable=why_unavailable,
 )  # fmt: skip
 register(
     "causal_fir", "torch_blocked", priority=20, load=_load_torch_blocked, supports=_why_not_torch_blocked

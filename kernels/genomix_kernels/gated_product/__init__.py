@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, dispatch, register
-from genomix_kernels.triton_support import why_no_triton, why_not_triton
+from genomix_kernels.triton_support import why_not_triton, why_unavailable
 
 Activation = Literal["gelu", "identity"]
 
@@ -66,16 +66,12 @@ def _why_not(gate: Tensor, value: Tensor, *, activation: Activation) -> str | No
     return why_not_triton(gate, value)
 
 
-def _unavailable() -> str | None:
-    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
-
-
 register(
     "gated_product",
     "triton",
     priority=20,
     load=_load_triton,
     supports=_why_not,
-    why_unavailable=_unavailable,
+    why_unavailable=why_unavailable,
 )
 register("gated_product", "reference", priority=0, load=_load_reference)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, dispatch, register
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, TapOrder, Taps
+from genomix_kernels.triton_support import why_unavailable
 
 __all__ = ["HyenaState", "Modes", "TapOrder", "Taps", "hyena_gated", "hyena_gated_extend"]
 
@@ -107,12 +108,6 @@ def _why_not_triton(*arguments: Any) -> str | None:
     return why_not(*arguments)
 
 
-def _why_no_triton() -> str | None:
-    from genomix_kernels.triton_support import why_no_triton
-
-    return why_no_triton()
-
-
 def _load_triton() -> Callable[..., Any]:
     from genomix_kernels.hyena_gated.triton_backend import hyena_gated_triton
 
@@ -133,7 +128,7 @@ def _load_reference() -> Callable[..., Any]:
 
 register(
     "hyena_gated", "triton", priority=30, load=_load_triton, supports=_why_not_triton,
-    why_unavailable=_why_no_triton,
+    why_unavailable=why_unavailable,
 )  # fmt: skip
 register("hyena_gated", "composed", priority=10, load=_load_composed)
 register("hyena_gated", "reference", priority=0, load=_load_reference)

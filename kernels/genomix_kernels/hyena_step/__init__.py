@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, dispatch, register
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, Taps
-from genomix_kernels.triton_support import why_no_triton, why_not_triton
+from genomix_kernels.triton_support import why_not_triton, why_unavailable
 
 MAX_PLACES = 256
 """Taps or modes of the Triton kernel, which holds a row of them at once."""
@@ -105,10 +105,6 @@ def _why_not(
     return None
 
 
-def _unavailable() -> str | None:
-    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
-
-
 def _load_triton() -> Callable[..., Tensor]:
     from genomix_kernels.hyena_step.triton_kernels import hyena_step_triton
 
@@ -127,6 +123,6 @@ register(
     priority=20,
     load=_load_triton,
     supports=_why_not,
-    why_unavailable=_unavailable,
+    why_unavailable=why_unavailable,
 )
 register("hyena_step", "reference", priority=0, load=_load_reference)

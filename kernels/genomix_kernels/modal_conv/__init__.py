@@ -7,6 +7,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, choose, register
+from genomix_kernels.triton_support import why_unavailable
 
 
 def modal_conv(
@@ -108,17 +109,11 @@ def _why_not_triton(*arguments: Any) -> str | None:
     return why_not(*arguments)
 
 
-def _why_no_triton() -> str | None:
-    from genomix_kernels.triton_support import why_no_triton
-
-    return why_no_triton()
-
-
 # the reference is the recurrence itself: for one token nothing can be saved
 register("modal_conv", "torch_step", priority=40, load=_load_reference, supports=_why_not_step)
 register(
     "modal_conv", "triton", priority=30, load=_load_triton, supports=_why_not_triton,
-    why_unavailable=_why_no_triton,
+    why_unavailable=why_unavailable,
 )  # fmt: skip
 register("modal_conv", "torch_chunked", priority=10, load=_load_chunked)
 register("modal_conv", "reference", priority=0, load=_load_reference)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, choose, dispatch, register
-from genomix_kernels.triton_support import why_no_triton, why_not_triton
+from genomix_kernels.triton_support import why_not_triton, why_unavailable
 
 LONGEST_ROW = 8192
 """Features that the Triton kernels hold in the registers of one program."""
@@ -126,17 +126,13 @@ def _why_not_these(x: Tensor, *others: Tensor) -> str | None:
     return why_not_triton(x, *others)
 
 
-def _unavailable() -> str | None:
-    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
-
-
 register(
     "rms_norm",
     "triton",
     priority=20,
     load=_load_triton,
     supports=_why_not,
-    why_unavailable=_unavailable,
+    why_unavailable=why_unavailable,
 )
 register("rms_norm", "reference", priority=0, load=_load_reference)
 register(
@@ -145,6 +141,6 @@ register(
     priority=20,
     load=_load_add_triton,
     supports=_why_not_add,
-    why_unavailable=_unavailable,
+    why_unavailable=why_unavailable,
 )
 register("add_rms_norm", "reference", priority=0, load=_load_add_reference)

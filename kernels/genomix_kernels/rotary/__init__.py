@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, choose, register
-from genomix_kernels.triton_support import why_no_triton, why_not_triton
+from genomix_kernels.triton_support import why_not_triton, why_unavailable
 
 WIDEST_HEAD = 512
 """Channels a head that one program of the Triton kernel holds."""
@@ -101,16 +101,12 @@ def _why_not(qkv: Tensor, cos: Tensor, sin: Tensor) -> str | None:
     return why_not_triton(qkv, cos, sin)
 
 
-def _unavailable() -> str | None:
-    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
-
-
 register(
     "rotary",
     "triton",
     priority=20,
     load=_load_triton,
     supports=_why_not,
-    why_unavailable=_unavailable,
+    why_unavailable=why_unavailable,
 )
 register("rotary", "reference", priority=0, load=_load_reference)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genomix_kernels.dispatch import Backend, dispatch, register
 from genomix_kernels.skinny_linear.tiles import MAX_ROWS
-from genomix_kernels.triton_support import why_no_triton, why_not_triton
+from genomix_kernels.triton_support import why_not_triton, why_unavailable
 
 Activation = Literal["gelu", "identity"]
 """``gelu``: the exact one, with erf."""
@@ -111,10 +111,6 @@ def _why_not(x: Tensor, *others: Tensor | str | None) -> str | None:
     return None
 
 
-def _unavailable() -> str | None:
-    return why_no_triton() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
-
-
 def _load_linear() -> Callable[..., Tensor]:
     from genomix_kernels.skinny_linear.triton_kernels import skinny_linear_triton
 
@@ -149,6 +145,6 @@ for _operation, _load, _load_plain in (
         priority=20,
         load=_load,
         supports=_why_not,
-        why_unavailable=_unavailable,
+        why_unavailable=why_unavailable,
     )
     register(_operation, "reference", priority=0, load=_load_plain)
