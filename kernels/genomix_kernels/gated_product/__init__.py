@@ -7,7 +7,6 @@ of the normal distribution. Source: Hendrycks & Gimpel 2016, arXiv:1606.08415; S
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

@@ -6,7 +6,6 @@ With eps outside the root ``y = scale x / (rms(x) + eps)``, else ``y = scale x /
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
