@@ -184,8 +184,12 @@ def _digest(store: TokenStore, seed: int) -> str:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers(yeast: TokenStore, method: str) -> None:
     expected = [_digest(yeast, seed) for seed in range(3)]
-    with multiprocessing.get_context(method).Pool(2) as pool:
+    pool = multiprocessing.get_context(method).Pool(2)
+    try:
         assert pool.starmap(_digest, [(yeast, seed) for seed in range(3)], chunksize=1) == expected
+    finally:  # leaving a `with` kills the workers, one of which may hold the lock that another waits for
+        pool.close()
+        pool.join()
 
 
 def test_pickle_holds_the_path_only(tmp_path: Path, make: Store) -> None:
