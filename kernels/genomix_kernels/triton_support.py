@@ -62,3 +62,8 @@ def n_processors(device: torch.device) -> int:
 def next_power_of_two(n: int) -> int:
     """Return the smallest power of two that is at least ``n``."""
     return 1 << max(n - 1, 0).bit_length()
+
+
+def with_unit_stride(x: Tensor) -> Tensor:
+    """Return a tensor whose last axis is contiguous: itself, or a copy."""
+    return x if x.stride(-1) == 1 else x.contiguous()

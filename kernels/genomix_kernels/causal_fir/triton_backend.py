@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.hyena_gated.filters import HyenaState, Taps
-from genomix_kernels.triton_support import launched_on, why_not_triton
+from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 
 def causal_fir_triton(
@@ -20,7 +20,7 @@ def causal_fir_triton(
     tail: Tensor | None = None,
 ) -> Tensor:
     """As `causal_fir`, of all its arguments and, in inference, a tail; differentiable in all others."""
-    signals = [None if x is None else _unit_stride(x) for x in (post_gate, u, pre_gate)]
+    signals = [None if x is None else with_unit_stride(x) for x in (post_gate, u, pre_gate)]
     y: Tensor = _GatedFir.apply(*signals, taps, skip, bias, tap_order, tail)  # type: ignore[no-untyped-call]
     return y
 
@@ -87,7 +87,7 @@ class _GatedFir(torch.autograd.Function):
                 None,
                 Taps(h.contiguous(), skip, ctx.order),
                 bias,
-                _unit_stride(dy),
+                with_unit_stride(dy),
                 gradients,
             )
         return (
@@ -98,7 +98,3 @@ class _GatedFir(torch.autograd.Function):
             None,
             None,
         )
-
-
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()

@@ -11,7 +11,7 @@ from torch import Tensor
 from genomix_kernels.causal_fir import tail_after
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, Taps
 from genomix_kernels.hyena_gated.reference import fir_reference, streams
-from genomix_kernels.triton_support import launched_on, why_not_triton
+from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 LONGEST_FEATURIZER = 8
 """Taps of a featurizer: what a lane of eight tokens and the eight before it can see."""
@@ -28,7 +28,7 @@ def hyena_gated_triton(
     wants_state: bool = True,
 ) -> tuple[Tensor, HyenaState | None]:
     """As `hyena_gated`; the state after the last token if wanted."""
-    p = p if p.stride(-1) == 1 else p.contiguous()
+    p = with_unit_stride(p)
     if isinstance(inner, Taps):
         y: Tensor = _HyenaFir.apply(  # type: ignore[no-untyped-call]
             p, featurizer.h, inner.h, inner.skip, featurizer.order, inner.order, is_interleaved, state
@@ -116,7 +116,7 @@ class _HyenaFir(torch.autograd.Function):
             Taps(h.contiguous(), skip, order),
         )
         with launched_on(p):
-            found = fir_backward(signals, featurizer, inner, None, _unit_stride(dy), d_signals, rows)
+            found = fir_backward(signals, featurizer, inner, None, with_unit_stride(dy), d_signals, rows)
         assert found.featurizer is not None
         d_skip = None if skip is None else found.skip.to(skip.dtype)
         return (
@@ -177,7 +177,9 @@ class _HyenaModal(torch.autograd.Function):
         featurizer = Taps(featurizer_h.contiguous(), None, featurizer_order)
         inner = Modes(log_poles.contiguous(), residues.contiguous(), skip, rounds)
         with launched_on(p):
-            found = modal_backward(signals, featurizer, inner, saved, _unit_stride(dy), None, d_signals, rows)
+            found = modal_backward(
+                signals, featurizer, inner, saved, with_unit_stride(dy), None, d_signals, rows
+            )
         assert found.featurizer is not None
         return (
             dp, found.featurizer.to(featurizer_h.dtype), found.log_poles, found.residues,
@@ -217,7 +219,3 @@ def _contiguous(state: HyenaState | None, dtype: torch.dtype) -> HyenaState | No
     # taps remember inputs, in the dtype of the activations; modes are sums, in fp32
     inner = state.inner if state.inner.dtype is torch.float32 else state.inner.to(dtype)
     return HyenaState(state.featurizer.to(dtype).contiguous(), inner.contiguous())
-
-
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.hyena_gated.filters import Modes
-from genomix_kernels.triton_support import launched_on, why_not_triton
+from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 MOST_MODES = 64
 
@@ -21,7 +21,7 @@ def modal_conv_triton(
     post_gate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `modal_conv`; differentiable in every tensor, and through the final state."""
-    signals = [None if x is None else _unit_stride(x) for x in (post_gate, u, pre_gate)]
+    signals = [None if x is None else with_unit_stride(x) for x in (post_gate, u, pre_gate)]
     before = None if state is None else state.float()
     y, final = _Modal.apply(*signals, log_poles, residues, skip, before)  # type: ignore[no-untyped-call]
     return y, final
@@ -97,7 +97,7 @@ class _Modal(torch.autograd.Function):
         assert dk is not None
         gradients = Streams(dq, dk, dv)
         inner = Modes(log_poles.contiguous(), residues.contiguous(), skip)
-        dy = torch.zeros_like(k) if dy is None else _unit_stride(dy)
+        dy = torch.zeros_like(k) if dy is None else with_unit_stride(dy)
         d_end = None if d_final is None else d_final.contiguous()
         with launched_on(k):
             found = modal_backward(Streams(q, k, v), None, inner, saved, dy, d_end, gradients)
@@ -129,7 +129,3 @@ def _through_final_state(ctx: Any, d_final: Tensor) -> list[Tensor | None]:
         found = iter(torch.autograd.grad(final, present, d_final, allow_unused=True))
     dk, dv, d_poles, d_residues, d_state = (None if x is None else next(found) for x in inputs)
     return [None, dk, dv, d_poles, d_residues, None, d_state]
-
-
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()

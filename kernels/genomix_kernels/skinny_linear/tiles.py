@@ -3,16 +3,14 @@
 By Little's law an H200 needs 4.8 TB/s x 0.7 us = 3.4 MB of loads on their way, 26 KB for each of its 132
 multiprocessors; twice that leaves room for programs that start or end. In bf16, per program:
 
-``multiply`` (`block_n` rows, 256 columns a warp, loads straight to registers, the next tile on its way while this one
-is summed): ``2 block_n block_k`` bytes and as many again. 4 x 1024 with 4 warps: 8 KB are 4 loads of 16 bytes a thread;
-two tiles take 32 registers, so that 8 programs share a multiprocessor at up to 64 registers a thread: 64 to 128 KB on
-their way. 4096 rows are 1024 programs, 12288 rows 3072. 256 columns a warp, 8 a thread, is the one width at which x,
-loaded as a row, already lies in the threads that need it; at any other it goes through shared memory in each step.
+``multiply`` (`block_n` rows, loads straight to registers): ``2 block_n block_k`` bytes. 256 columns a warp, 8 a thread,
+is the one width at which x, loaded as a row, already lies in the threads that need it; at any other it goes through
+shared memory in each step. One row of 1024 columns is one load of 16 bytes for each of 128 threads: small programs,
+many of them.
 
-``dot`` (tiles through shared memory, ``num_stages - 1`` buffers): 32 x 128 with 7 stages are 6 buffers of 8 KB of the
-weight and 4 KB for 16 rows of x, 72 KB in all, so 3 programs a multiprocessor with 40 KB of weights each on their way.
-4096 rows are 128 programs (one a multiprocessor: 40 KB), 12288 rows 384 and 11264 rows 352 (all there at once: 107 to
-120 KB). Each program reads all of x, from L2: ``M / block_n`` of what it reads of weights.
+``dot`` (tiles through shared memory, ``num_stages - 1`` buffers): 64 x 128 with 5 stages are 4 buffers of 16 KB of the
+weight and 4 KB for 16 rows of x, 80 KB in all, so 2 programs a multiprocessor. Each program reads all of x, from L2:
+``M / block_n`` of what it reads of weights.
 
 The sum over K is never split among programs: an output is one program's sum in one order, so that neither atomics nor
 a second pass are needed, and a row's result does not depend on the other rows.
@@ -48,7 +46,8 @@ class Tiles:
 Table = Mapping[int, Tiles]
 """Tiles by the greatest number of rows of x that they serve."""
 
-LINEAR: Table = {  # the fastest of some dozens on an H200 (2026-11-26), summed over the matrices of a 7B model
+# 1 and 8 rows: the fastest of some dozens on an H200 (2026-11-26), summed over the matrices of a 7B model; 2: not tuned
+LINEAR: Table = {
     1: Tiles(kernel="multiply", block_n=1, block_k=1024, num_warps=4),
     2: Tiles(kernel="multiply", block_n=4, block_k=1024, num_warps=4),
     16: Tiles(kernel="dot", block_n=64, block_k=128, num_warps=4, num_stages=5),
