@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.hyena_gated.filters import HyenaState, Taps
+from genomix_kernels.hyena_gated.streams import Streams
 from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 
@@ -64,7 +65,7 @@ class _GatedFir(torch.autograd.Function):
         order: Any,
         tail: Tensor | None,
     ) -> Tensor:
-        from genomix_kernels.hyena_gated.fir_launch import Streams, fir_forward
+        from genomix_kernels.hyena_gated.fir_launch import fir_forward
 
         ctx.save_for_backward(q, k, v, h, skip, bias)
         ctx.order = order
@@ -75,7 +76,7 @@ class _GatedFir(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        from genomix_kernels.hyena_gated.fir_launch import Streams, fir_backward
+        from genomix_kernels.hyena_gated.fir_launch import fir_backward
 
         q, k, v, h, skip, bias = ctx.saved_tensors
         dq, dk, dv = (None if x is None else x.new_empty(x.shape) for x in (q, k, v))

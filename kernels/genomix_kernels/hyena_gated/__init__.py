@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from genomix_kernels.cuda_support import why_unavailable as why_no_cuda
 from genomix_kernels.dispatch import Backend, dispatch, register
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, TapOrder, Taps
 from genomix_kernels.triton_support import why_unavailable
@@ -102,6 +103,18 @@ def _check(p: Tensor, featurizer: Taps, inner: Taps | Modes) -> None:
         raise ValueError(f"skip has shape {tuple(inner.skip.shape)}; expected ({channels},).")
 
 
+def _why_not_cuda(*arguments: Any) -> str | None:
+    from genomix_kernels.hyena_gated.cuda_backend import why_not
+
+    return why_not(*arguments)
+
+
+def _load_cuda() -> Callable[..., Any]:
+    from genomix_kernels.hyena_gated.cuda_backend import hyena_gated_cuda
+
+    return hyena_gated_cuda
+
+
 def _why_not_triton(*arguments: Any) -> str | None:
     from genomix_kernels.hyena_gated.triton_backend import why_not
 
@@ -126,6 +139,9 @@ def _load_reference() -> Callable[..., Any]:
     return hyena_gated_reference
 
 
+register(
+    "hyena_gated", "cuda", priority=40, load=_load_cuda, supports=_why_not_cuda, why_unavailable=why_no_cuda,
+)  # fmt: skip
 register(
     "hyena_gated", "triton", priority=30, load=_load_triton, supports=_why_not_triton,
     why_unavailable=why_unavailable,

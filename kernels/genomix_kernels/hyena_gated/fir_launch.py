@@ -11,6 +11,7 @@ from genomix_kernels.hyena_gated.blocked_backward import blocked_backward_kv_ker
 from genomix_kernels.hyena_gated.blocked_forward import blocked_forward_kernel
 from genomix_kernels.hyena_gated.filters import HyenaState, Taps
 from genomix_kernels.hyena_gated.short_kernels import REACH, short_backward_kernel, short_forward_kernel
+from genomix_kernels.hyena_gated.streams import Streams
 
 LONGEST = 256
 """Taps that the kernel of medium lengths takes: it carries the sums of at most four later chunks."""
@@ -23,14 +24,6 @@ ENOUGH_PROGRAMS = 1024
 """Long stretches waste less at their ends; as many programs as this keep a large GPU busy."""
 
 
-class Streams(NamedTuple):
-    """The signals of a gated filter ``q (h * (k v))``, ``(B, D, L)`` with unit stride along L; q and v may lack."""
-
-    q: Tensor | None
-    k: Tensor
-    v: Tensor | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class FirGradients:
     """Gradients of a gated filter's parameters, in fp32; those of the streams are written to tensors given."""
@@ -39,16 +32,6 @@ class FirGradients:
     skip: Tensor
     bias: Tensor
     featurizer: Tensor | None
-
-
-def streams_of(p: Tensor, is_interleaved: bool) -> tuple[Streams, tuple[int, int]]:
-    """Return q, k, v as views of the projections, and how far apart streams and channels lie in rows of ``p``."""
-    channels = p.shape[1] // 3
-    if is_interleaved:
-        q, k, v = torch.unflatten(p, 1, (channels, 3)).unbind(2)
-        return Streams(q, k, v), (1, 3)
-    q, k, v = torch.unflatten(p, 1, (3, channels)).unbind(1)
-    return Streams(q, k, v), (channels, 1)
 
 
 def fir_forward(

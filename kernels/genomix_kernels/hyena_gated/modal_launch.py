@@ -1,6 +1,6 @@
 """Launches of the gated modal filters: how the length is split where channels are few, and what programs leave."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -8,12 +8,14 @@ import triton
 from torch import Tensor
 
 from genomix_kernels.hyena_gated.filters import Modes, Taps
-from genomix_kernels.hyena_gated.fir_launch import Streams, gates_backward, reach_of
+from genomix_kernels.hyena_gated.fir_launch import gates_backward, reach_of
+from genomix_kernels.hyena_gated.modal_autograd import ModalGradients
 from genomix_kernels.hyena_gated.modal_backward import modal_backward_kernel
 from genomix_kernels.hyena_gated.modal_backward_q import modal_backward_q_kernel
 from genomix_kernels.hyena_gated.modal_final import complete_state
 from genomix_kernels.hyena_gated.modal_forward import modal_forward_kernel
 from genomix_kernels.hyena_gated.modal_states import modal_chain_kernel, modal_states_kernel
+from genomix_kernels.hyena_gated.streams import Streams
 
 CHUNK = 64
 ROWS = 64
@@ -58,17 +60,6 @@ LEAST_TILES = 4
 
 ENOUGH_PROGRAMS = 1024
 """Programs of the pass that needs the filtered signal, whose tiles do not depend on each other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModalGradients:
-    """Gradients of a gated modal filter's parameters and state, in fp32; those of the streams go to tensors given."""
-
-    log_poles: Tensor
-    residues: Tensor
-    skip: Tensor
-    state: Tensor
-    featurizer: Tensor | None
 
 
 def modal_forward(

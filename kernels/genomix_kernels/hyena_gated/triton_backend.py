@@ -10,7 +10,9 @@ from torch import Tensor
 
 from genomix_kernels.causal_fir import tail_after
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, Taps
+from genomix_kernels.hyena_gated.modal_autograd import contiguous, hyena_modal, tail_of
 from genomix_kernels.hyena_gated.reference import fir_reference, streams
+from genomix_kernels.hyena_gated.streams import streams_of
 from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 LONGEST_FEATURIZER = 8
@@ -34,13 +36,9 @@ def hyena_gated_triton(
             p, featurizer.h, inner.h, inner.skip, featurizer.order, inner.order, is_interleaved, state
         )
         return y, _taps_state(p, featurizer, inner, is_interleaved, state) if wants_state else None
-    y, modes = _HyenaModal.apply(  # type: ignore[no-untyped-call]
-        p, featurizer.h, inner.log_poles, inner.residues, inner.skip, featurizer.order, inner.rounds_before_skip,
-        is_interleaved, state, wants_state,
-    )  # fmt: skip
-    if not wants_state:
-        return y, None
-    return y, HyenaState(_tail(p, featurizer, state), modes)
+    from genomix_kernels.hyena_gated import modal_launch
+
+    return hyena_modal(modal_launch, p, featurizer, inner, is_interleaved, state, wants_state)
 
 
 def why_not(
@@ -90,7 +88,7 @@ class _HyenaFir(torch.autograd.Function):
         is_interleaved: bool,
         state: HyenaState | None,
     ) -> Tensor:
-        from genomix_kernels.hyena_gated.fir_launch import fir_forward, streams_of
+        from genomix_kernels.hyena_gated.fir_launch import fir_forward
 
         ctx.save_for_backward(p, featurizer_h, h, skip)
         ctx.settings = featurizer_order, order, is_interleaved
@@ -100,11 +98,11 @@ class _HyenaFir(torch.autograd.Function):
             Taps(h.contiguous(), skip, order),
         )
         with launched_on(p):
-            return fir_forward(signals, featurizer, inner, None, _contiguous(state, p.dtype), rows)
+            return fir_forward(signals, featurizer, inner, None, contiguous(state, p.dtype), rows)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        from genomix_kernels.hyena_gated.fir_launch import fir_backward, streams_of
+        from genomix_kernels.hyena_gated.fir_launch import fir_backward
 
         p, featurizer_h, h, skip = ctx.saved_tensors
         featurizer_order, order, is_interleaved = ctx.settings
@@ -131,68 +129,6 @@ class _HyenaFir(torch.autograd.Function):
         )
 
 
-class _HyenaModal(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        p: Tensor,
-        featurizer_h: Tensor,
-        log_poles: Tensor,
-        residues: Tensor,
-        skip: Tensor | None,
-        featurizer_order: Any,
-        rounds: bool,
-        is_interleaved: bool,
-        state: HyenaState | None,
-        wants_state: bool,
-    ) -> tuple[Tensor, Tensor]:
-        from genomix_kernels.hyena_gated.fir_launch import streams_of
-        from genomix_kernels.hyena_gated.modal_launch import modal_forward
-
-        signals, rows = streams_of(p, is_interleaved)
-        featurizer = Taps(featurizer_h.contiguous(), None, featurizer_order)
-        inner = Modes(log_poles.contiguous(), residues.contiguous(), skip, rounds)
-        before = _contiguous(state, p.dtype)
-        with launched_on(p):
-            y, modes, saved = modal_forward(
-                signals, featurizer, inner,
-                None if before is None else before.inner, None if before is None else before.featurizer,
-                saves=any(ctx.needs_input_grad), wants_final=wants_state, rows=rows,
-            )  # fmt: skip
-        ctx.save_for_backward(p, featurizer_h, log_poles, residues, skip, saved)
-        ctx.settings = featurizer_order, rounds, is_interleaved
-        ctx.mark_non_differentiable(modes)
-        return y, modes
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, _d_modes: Tensor) -> tuple[Tensor | None, ...]:
-        from genomix_kernels.hyena_gated.fir_launch import streams_of
-        from genomix_kernels.hyena_gated.modal_launch import modal_backward
-
-        p, featurizer_h, log_poles, residues, skip, saved = ctx.saved_tensors
-        featurizer_order, rounds, is_interleaved = ctx.settings
-        signals, rows = streams_of(p, is_interleaved)
-        dp = torch.empty_like(p)
-        d_signals, _ = streams_of(dp, is_interleaved)
-        featurizer = Taps(featurizer_h.contiguous(), None, featurizer_order)
-        inner = Modes(log_poles.contiguous(), residues.contiguous(), skip, rounds)
-        with launched_on(p):
-            found = modal_backward(
-                signals, featurizer, inner, saved, with_unit_stride(dy), None, d_signals, rows
-            )
-        assert found.featurizer is not None
-        return (
-            dp, found.featurizer.to(featurizer_h.dtype), found.log_poles, found.residues,
-            None if skip is None else found.skip.to(skip.dtype), None, None, None, None, None,
-        )  # fmt: skip
-
-
-def _tail(p: Tensor, featurizer: Taps, state: HyenaState | None) -> Tensor:
-    length = featurizer.h.shape[1] - 1
-    before = p.new_zeros(*p.shape[:2], length) if state is None else state.featurizer
-    return tail_after(before, p)
-
-
 def _taps_state(
     p: Tensor, featurizer: Taps, inner: Taps, is_interleaved: bool, state: HyenaState | None
 ) -> HyenaState:
@@ -210,12 +146,4 @@ def _taps_state(
     _, k, v = streams(z, p.shape[1] // 3, is_interleaved)
     m = (k * v).to(p.dtype)
     past = p.new_zeros(p.shape[0], p.shape[1] // 3, length) if state is None else state.inner
-    return HyenaState(_tail(p, featurizer, state), tail_after(past, m))
-
-
-def _contiguous(state: HyenaState | None, dtype: torch.dtype) -> HyenaState | None:
-    if state is None:
-        return None
-    # taps remember inputs, in the dtype of the activations; modes are sums, in fp32
-    inner = state.inner if state.inner.dtype is torch.float32 else state.inner.to(dtype)
-    return HyenaState(state.featurizer.to(dtype).contiguous(), inner.contiguous())
+    return HyenaState(tail_of(p, featurizer, state), tail_after(past, m))

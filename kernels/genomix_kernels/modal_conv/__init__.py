@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from genomix_kernels.cuda_support import why_unavailable as why_no_cuda
 from genomix_kernels.dispatch import Backend, choose, register
 from genomix_kernels.triton_support import why_unavailable
 
@@ -103,6 +104,18 @@ def _why_not_step(u: Tensor, *_rest: object) -> str | None:
     return None if u.shape[-1] == 1 else f"{u.shape[-1]} tokens are more than one step"
 
 
+def _why_not_cuda(*arguments: Any) -> str | None:
+    from genomix_kernels.modal_conv.cuda_backend import why_not
+
+    return why_not(*arguments)
+
+
+def _load_cuda() -> Callable[..., Any]:
+    from genomix_kernels.modal_conv.cuda_backend import modal_conv_cuda
+
+    return modal_conv_cuda
+
+
 def _why_not_triton(*arguments: Any) -> str | None:
     from genomix_kernels.modal_conv.triton_backend import why_not
 
@@ -111,6 +124,9 @@ def _why_not_triton(*arguments: Any) -> str | None:
 
 # the reference is the recurrence itself: for one token nothing can be saved
 register("modal_conv", "torch_step", priority=40, load=_load_reference, supports=_why_not_step)
+register(
+    "modal_conv", "cuda", priority=40, load=_load_cuda, supports=_why_not_cuda, why_unavailable=why_no_cuda,
+)  # fmt: skip
 register(
     "modal_conv", "triton", priority=30, load=_load_triton, supports=_why_not_triton,
     why_unavailable=why_unavailable,

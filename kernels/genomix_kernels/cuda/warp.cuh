@@ -1,0 +1,80 @@
+// What the threads of a warp do together on Ampere and later: products on tensor cores, exchanges, copies to shared memory.
+//
+// A row is "g" and a column pair is "t" throughout, as in the fragments of mma.m16n8k16: lane = 4 g + t.
+// Compiled by NVRTC without any header; tests replace this file by one that computes the same on a CPU.
+#pragma once
+
+typedef unsigned int u32;
+typedef long long i64;
+
+#define DEVICE __device__ __forceinline__
+#define KERNEL extern "C" __global__
+#define SHARED_BYTES extern __shared__ __align__(16) unsigned char shared_bytes[]
+
+struct Bf16 { unsigned short bits; };
+struct Fp16 { unsigned short bits; };
+
+DEVICE float as_float(u32 x) { return __uint_as_float(x); }
+DEVICE int thread_index() { return threadIdx.x; }
+DEVICE i64 block_index() { return blockIdx.x; }
+DEVICE i64 block_index_y() { return blockIdx.y; }
+DEVICE void barrier() { __syncthreads(); }
+DEVICE void warp_barrier() { __syncwarp(); }
+
+DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE u32 shuffle(u32 x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+
+// 16-bit floats, two in a word: the first in the low half
+
+DEVICE float low_bf16(u32 x) { return __uint_as_float(x << 16); }
+DEVICE float high_bf16(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+DEVICE u32 pack_bf16(float low, float high) {
+    u32 packed;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+
+DEVICE float low_fp16(u32 x) {
+    float value;
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(value) : "r"(x));
+    return value;
+}
+DEVICE float high_fp16(u32 x) {
+    float value;
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(value) : "r"(x));
+    return value;
+}
+DEVICE u32 pack_fp16(float low, float high) {
+    u32 packed;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+
+// products of 16 x 16 and 16 x 8, added to c
+
+DEVICE void product_bf16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+DEVICE void product_fp16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// an 8 x 8 matrix of 16-bit values, row g and columns 2 t, 2 t + 1 in each lane, becomes its transpose
+DEVICE u32 transposed(u32 x) {
+    u32 y;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
+
+// asynchronous copies of 16 bytes, or zeros; each thread waits for its own only
+DEVICE void copy_async(void* to, const void* from, bool is_there) {
+    u32 place = static_cast<u32>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(is_there ? 16 : 0) : "memory");
+}
+DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+DEVICE void store_streaming(void* to, uint4 value) { __stcs(reinterpret_cast<uint4*>(to), value); }

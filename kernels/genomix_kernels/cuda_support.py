@@ -1,0 +1,183 @@
+"""CUDA C++ kernels without a compiler at installation: compiled by NVRTC through cuda-core when first used, and kept.
+
+A kernel is source text in this package. Its shape-independent settings are macros; each set of them is compiled once for
+each architecture and kept on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was
+made of.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).parent
+WARP_SOURCE = PACKAGE / "cuda" / "warp.cuh"
+
+Defines = Mapping[str, int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class CudaSource:
+    """One kernel: its name, and the files that are compiled together, in their order."""
+
+    kernel: str
+    files: tuple[Path, ...]
+
+    def text(self, defines: Defines, warp_source: Path = WARP_SOURCE) -> str:
+        """Return all of the source, macros first.
+
+        Args:
+            defines: Macros that the source asks for.
+            warp_source: What a warp's threads do together; another file where there is no GPU.
+        """
+        macros = [f"#define {name} {value}" for name, value in defines.items()]
+        files = [path.read_text(encoding="utf-8") for path in (warp_source, *self.files)]
+        return "\n".join([*macros, *files]).replace("#pragma once", "")
+
+
+@cache
+def why_no_nvrtc() -> str | None:
+    """Return what this installation lacks to compile CUDA C++, or None."""
+    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
+        return "cuda-core is not installed (pip install 'genomix-fm[cuda]')"
+    if not hasattr(importlib.import_module("cuda.core"), "Program"):
+        return f"cuda-core {importlib.metadata.version('cuda-core')} is older than 0.5"
+    return None
+
+
+def why_unavailable() -> str | None:
+    """Return what this machine lacks for CUDA C++ kernels to be chosen, or None."""
+    return why_no_nvrtc() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
+
+
+def why_not_cuda(oldest: tuple[int, int], *tensors: Tensor) -> str | None:
+    """Return why a CUDA C++ kernel cannot take these tensors, or None.
+
+    Args:
+        oldest: Compute capability that the kernel needs.
+        tensors: What it would be given.
+    """
+    for tensor in tensors:
+        if not tensor.is_cuda:
+            return f"the tensors are on the {tensor.device.type.upper()}"
+        if tensor.device != tensors[0].device:
+            return f"the tensors are on different devices, {tensors[0].device} and {tensor.device}"
+    if torch.version.hip is not None:
+        return "the device is not NVIDIA's"
+    return why_no_nvrtc() or _why_not_capability(oldest, tensors[0].device)
+
+
+@cache
+def _why_not_capability(oldest: tuple[int, int], device: torch.device) -> str | None:
+    if torch.cuda.get_device_capability(device) < oldest:
+        return (
+            f"{torch.cuda.get_device_name(device)} is older than compute capability {oldest[0]}.{oldest[1]}"
+        )
+    return None
+
+
+def launch(
+    source: CudaSource,
+    defines: Defines,
+    grid: tuple[int, ...],
+    block: int,
+    shared: int,
+    *arguments: Tensor | int | None,
+) -> None:
+    """Launch a kernel on the current stream of the device of its first tensor.
+
+    Args:
+        source: The kernel.
+        defines: Its macros.
+        grid: Blocks along up to three axes.
+        block: Threads of a block.
+        shared: Bytes of shared memory of a block.
+        arguments: Pointers (tensors; None for a null pointer) and 64-bit integers, in the order of the parameters.
+    """
+    from cuda.core import LaunchConfig
+    from cuda.core import launch as launch_kernel
+
+    device = next(x.device for x in arguments if isinstance(x, Tensor))
+    kernel = _kernel(source, tuple(defines.items()), device.index, shared)
+    values = [x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in arguments]
+    stream = _stream(torch.cuda.current_stream(device).cuda_stream)
+    launch_kernel(stream, LaunchConfig(grid=grid, block=block, shmem_size=shared), kernel, *values)
+
+
+@cache
+def _stream(handle: int) -> Any:
+    from cuda.core import Stream
+
+    return Stream.from_handle(handle)
+
+
+@cache
+def _kernel(
+    source: CudaSource, defines: tuple[tuple[str, int | str], ...], device_index: int, shared: int
+) -> Any:
+    from cuda.core import Device, ObjectCode
+
+    device = Device(device_index)
+    device.set_current()
+    major, minor = device.compute_capability
+    cubin = _cubin(source, dict(defines), f"sm_{major}{minor}{'a' if major == 9 else ''}")
+    kernel = ObjectCode.from_cubin(cubin).get_kernel(source.kernel)
+    if shared > 48 * 1024:  # beyond this a kernel has to ask
+        from cuda.bindings import driver
+
+        attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        (status,) = driver.cuKernelSetAttribute(attribute, shared, kernel.handle, device_index)
+        if int(status):
+            raise RuntimeError(
+                f"{source.kernel} asked for {shared} bytes of shared memory: CUDA error {int(status)}."
+            )
+    return kernel
+
+
+def _cubin(source: CudaSource, defines: Defines, architecture: str) -> bytes:
+    text = source.text(defines)
+    compiler = importlib.metadata.version("cuda-core"), torch.version.cuda
+    digest = hashlib.sha256(repr((text, architecture, compiler)).encode()).hexdigest()[:32]
+    path = cache_folder() / f"{source.kernel}-{architecture}-{digest}.cubin"
+    if path.is_file():
+        return path.read_bytes()
+    logger.info("compiling %s for %s", source.kernel, architecture)
+    cubin = _compiled(source.kernel, text, architecture)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+            part.write(cubin)
+        Path(part.name).replace(path)
+    except OSError as error:  # a read-only home costs a compilation in each process, nothing else
+        logger.warning("compiled kernels cannot be kept in %s: %s", path.parent, error)
+    return cubin
+
+
+def _compiled(name: str, text: str, architecture: str) -> bytes:
+    from cuda.core import Program, ProgramOptions
+
+    options = ProgramOptions(name=name, std="c++17", arch=architecture)
+    code = Program(text, "c++", options).compile("cubin").code
+    assert isinstance(code, bytes)
+    return code
+
+
+def cache_folder() -> Path:
+    """Return where compiled kernels are kept."""
+    root = os.environ.get("GENOMIX_CACHE")
+    base = (
+        Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genomix"
+    )
+    return base / "kernels"

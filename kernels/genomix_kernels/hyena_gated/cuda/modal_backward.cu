@@ -1,0 +1,444 @@
+// Gated modal filters, backward, with what the forward pass did computed again. A block walks one channel's tokens from
+// the last tile to the first. The formulas are those of modal_backward.py; with F = dy z_q the gradient of the filtered
+// signal and A that of the state after a row,
+//
+//     dM = F T^T + A V^T,   A_before = exp(64 a) A + R P,   P = F E',   E'[i, n] = exp(a_n (i + 1)),
+//     dR_n = sum_l g_l exp(a_n l) + sum S P,   g_l = the diagonal sums of sum M^T F,
+//     da_n = sum_l g_l R_n l exp(a_n l) + sum R S Q + A (64 exp(64 a) S + X'),
+//
+// Q and X' being P and X = M V with each weight multiplied by its lag.
+//
+// Defined by the caller: FP16, HAS_Q, HAS_V, F and IS_FEATURIZER_REVERSED (F = 0: no featurizer; else HAS_Q and HAS_V),
+// HAS_TAIL = 0, HAS_SKIP, HAS_END, FEATURIZER and SKIP (their types), BLOCKS (a multiprocessor), SHARED_SIZE.
+
+constexpr int STREAMS = 2 + HAS_V + HAS_Q;
+constexpr int GRADIENT = STREAMS - 1, GATE = 1 + HAS_V;  // of the streams k, v, q, dy
+constexpr int DIAGONALS = 12;
+
+struct Shared {
+    uint4 inputs[Slots<STREAMS>::BYTES / 16];
+    uint4 tokens_to_modes[8 * 32], after_to_modes[8 * 32], modes_to_after[8 * 32];
+    uint2 lagged_tokens[8 * 32], lagged_after[8 * 32];
+    uint2 transposed[2 * SHIFTS * 32];
+#if HAS_Q
+    uint4 modes_to_tokens[8 * 32];
+    uint2 toeplitz[2 * SHIFTS * 32];
+#endif
+    float before[2][WARPS * MODES], after[2][WARPS * MODES], edges[2][WARPS][6];
+    float h[CHUNK], by_lag[CHUNK], sums[WARPS][2 * MODES + 12];
+    Modes modes;
+};
+static_assert(sizeof(Shared) <= SHARED_SIZE, "the launch reserves too little shared memory");
+static_assert(sizeof(float) * WARPS * DIAGONALS * 4 * 32 <= Slots<STREAMS>::BYTES, "sums along diagonals go where inputs were");
+
+// as make_token_table and times_token_table, with one part only: sums over a sequence average its rounding
+template <class Value> DEVICE void make_lagged_table(uint2* table, const Place& at, Value value) {
+    int kb = at.warp;
+    for (int nb = 0; nb < 2; ++nb) {
+        int n = 8 * nb + at.g;
+        table[(kb * 2 + nb) * 32 + at.lane] = make_uint2(
+            pack(value(n, token_of_depth(at.t, kb, 0)), value(n, token_of_depth(at.t, kb, 1))),
+            pack(value(n, token_of_depth(at.t, kb, 2)), value(n, token_of_depth(at.t, kb, 3))));
+    }
+}
+DEVICE void times_both_tables(
+    float (&x)[2][4], float (&lagged)[2][4], const Words& m, const uint4* table, const uint2* lagged_table, int lane) {
+#pragma unroll
+    for (int kb = 0; kb < 4; ++kb) {
+        u32 a[4];
+        rows_of(m, kb, a);
+#pragma unroll
+        for (int nb = 0; nb < 2; ++nb) {
+            uint4 words = table[(kb * 2 + nb) * 32 + lane];
+            product(x[nb], a, words.x, words.y);
+            product(x[nb], a, words.z, words.w);
+            uint2 with_lag = lagged_table[(kb * 2 + nb) * 32 + lane];
+            product(lagged[nb], a, with_lag.x, with_lag.y);
+        }
+    }
+}
+
+// Sums of M^T F whose blocks lie equally far from the diagonal: sum [6 D + shift + 2] for 32 D + 2 shift between blocks.
+DEVICE void add_diagonals(float (&sums)[DIAGONALS][4], const Words& m, const Words& f) {
+    u32 ft[2][2][4];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) ft[i / 8][i / 4 % 2][i % 4] = transposed(f[i / 8][i / 4 % 2][i % 4]);
+#pragma unroll
+    for (int ch = 0; ch < 2; ++ch)
+#pragma unroll
+        for (int pair = 0; pair < 2; ++pair) {
+            const u32 a[4] = {transposed(m[0][ch][2 * pair]), transposed(m[0][ch][2 * pair + 1]),
+                              transposed(m[1][ch][2 * pair]), transposed(m[1][ch][2 * pair + 1])};
+#pragma unroll
+            for (int to = ch; to < 2; ++to)
+#pragma unroll
+                for (int p = 0; p < 4; ++p) product(sums[6 * (to - ch) + p - 2 * pair + 2], a, ft[0][to][p], ft[1][to][p]);
+        }
+}
+
+// Sum what the warps left for one lag.
+DEVICE float sum_of_lag(const float* left, int lag) {
+    float sum = 0.0f;
+    for (int distance = 0; distance < 2; ++distance)
+        for (int e = 0; e < 2; ++e)
+            for (int odd = 0; odd < 2; ++odd) {
+                int rest = lag - 32 * distance - (e - odd);  // 2 shift + 8 (t - g / 2)
+                if (rest & 1) continue;
+                for (int half_g = 0; half_g < 4; ++half_g)
+                    for (int t = 0; t < 4; ++t) {
+                        int shift = rest / 2 - 4 * (t - half_g);  // of rows 0..7 of a product; rows 8..15 have one less
+                        int lane = 4 * (2 * half_g + odd) + t;
+                        for (int warp = 0; warp < WARPS; ++warp) {
+                            const float* of_warp = left + warp * DIAGONALS * 4 * 32 + lane;
+                            int index = 6 * distance + shift + 2;
+                            if (shift >= -2 && shift <= 3) sum += of_warp[(index * 4 + e) * 32];
+                            if (shift >= -3 && shift <= 2) sum += of_warp[((index + 1) * 4 + 2 + e) * 32];
+                        }
+                    }
+            }
+    return sum;
+}
+
+KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
+    const Element* __restrict__ q, const Element* __restrict__ k, const Element* __restrict__ v,
+    const Element* __restrict__ dy, Element* __restrict__ dq, Element* __restrict__ dk, Element* __restrict__ dv,
+    const FEATURIZER* featurizer, const float* log_poles, const float* residues, const SKIP* skip_gain,
+    const float* saved, const float* end_state, float* d_start, float* d_poles, float* d_residues, float* d_skip,
+    float* d_taps, i64 channels, i64 seqlen, i64 n_modes, i64 q_batch, i64 q_channel, i64 k_batch, i64 k_channel,
+    i64 v_batch, i64 v_channel, i64 dy_batch, i64 dy_channel, i64 dq_batch, i64 dq_channel, i64 dk_batch,
+    i64 dk_channel, i64 dv_batch, i64 dv_channel, i64 row_stream, i64 row_channel) {
+    SHARED_BYTES;
+    Shared& shared = *reinterpret_cast<Shared*>(shared_bytes);
+    const Place at;
+    const i64 row = block_index(), b = row / channels, d = row % channels;
+    const Element* rows[4];
+    rows[0] = k + b * k_batch + d * k_channel;
+    if (HAS_V) rows[1] = v + b * v_batch + d * v_channel;
+    if (HAS_Q) rows[GATE] = q + b * q_batch + d * q_channel;
+    rows[GRADIENT] = dy + b * dy_batch + d * dy_channel;
+    Element* dk_row = dk + b * dk_batch + d * dk_channel;
+    [[maybe_unused]] Element* dv_row = dv + b * dv_batch + d * dv_channel;
+    [[maybe_unused]] Element* dq_row = dq + b * dq_batch + d * dq_channel;
+    const int n_tiles = (seqlen + TILE - 1) / TILE;
+    const Slots<STREAMS> slots{shared.inputs};
+
+#pragma unroll
+    for (int s = 0; s < STREAMS; ++s) slots.fetch((n_tiles - 1) % 2, s, rows[s], i64(n_tiles - 1) * TILE, seqlen, at);
+    commit_copies();
+    const float skip = HAS_SKIP ? load(skip_gain, d) : 0.0f;
+    make_filter(shared.modes, shared.h, log_poles + d * n_modes, residues + d * n_modes, n_modes, skip);
+    const Modes& modes = shared.modes;
+    auto to_end = [&](int n, int j) { return expf(modes.a[n] * (CHUNK - 1 - j)); };
+    auto from_start = [&](int n, int i) { return expf(modes.a[n] * (i + 1)); };
+    make_token_table(shared.tokens_to_modes, at, to_end);
+    make_token_table(shared.after_to_modes, at, from_start);
+    make_mode_table(shared.modes_to_after, at, to_end);
+    make_lagged_table(shared.lagged_tokens, at, [&](int n, int j) { return (CHUNK - 1 - j) * to_end(n, j); });
+    make_lagged_table(shared.lagged_after, at, [&](int n, int i) { return (i + 1) * from_start(n, i); });
+    for (int i = at.warp; i < 2 * SHIFTS; i += WARPS) {
+        shared.transposed[i * 32 + at.lane] = toeplitz_word(shared.h, at, i, true);
+#if HAS_Q
+        shared.toeplitz[i * 32 + at.lane] = toeplitz_word(shared.h, at, i, false);
+#endif
+    }
+#if HAS_Q
+    make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * from_start(n, i); });
+#endif
+    const Decays decays(modes, at, true);
+    float later[4], residue[4], of_poles[4] = {}, of_residues[4] = {}, diagonals[DIAGONALS][4] = {};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        residue[i] = modes.r[at.mode(i)];
+        later[i] = HAS_END && at.mode(i) < n_modes ? end_state[row * n_modes + at.mode(i)] : 0.0f;
+    }
+#if F
+    float taps[3][3], of_taps[3][3] = {};  // of k, v, q
+    u32 first[3];
+#pragma unroll
+    for (int s = 0; s < 3; ++s) {
+        load_taps(taps[s], featurizer, d * row_channel + (s == 0 ? 1 : s == 1 ? 2 : 0) * row_stream);
+        first[s] = at.lane ? 0u : pair_before(rows[s], i64(n_tiles - 1) * TILE + at.warp * WARP_TOKENS, seqlen, nullptr);
+    }
+    if (thread_index() < 2 * WARPS * 6) (&shared.edges[0][0][0])[thread_index()] = 0.0f;
+#endif
+    barrier();
+
+    for (int index = n_tiles - 1; index >= 0; --index) {
+        const i64 first_token = i64(index) * TILE;
+        const int stage = index % 2;
+#pragma unroll
+        for (int s = 0; s < STREAMS; ++s)
+            if (index > 0) slots.fetch(1 - stage, s, rows[s], first_token - TILE, seqlen, at);
+        commit_copies();
+        float state[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            state[i] = at.mode(i) < n_modes ? saved[(row * n_tiles + index) * n_modes + at.mode(i)] : 0.0f;
+        wait_for_copies<1>();
+
+        // m = z_k z_v and f = dy z_q
+        Words m, f;
+        slots.read(stage, 0, at, m);
+        slots.read(stage, GRADIENT, at, f);
+#if F
+        u32 before[3][2][2];
+        {
+            Words other;
+            slots.read(stage, 1, at, other);
+            pairs_before(m, first[0], at, before[0]);
+            pairs_before(other, first[1], at, before[1]);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                float zk[8], zv[8];
+                featurized(m[s / 2][s % 2], before[0][s / 2][s % 2], taps[0], zk);
+                featurized(other[s / 2][s % 2], before[1][s / 2][s % 2], taps[1], zv);
+#pragma unroll
+                for (int p = 0; p < 4; ++p)
+                    m[s / 2][s % 2][p] = pack(zk[2 * p] * zv[2 * p], zk[2 * p + 1] * zv[2 * p + 1]);
+            }
+            slots.read(stage, GATE, at, other);
+            pairs_before(other, first[2], at, before[2]);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                float zq[8];
+                featurized(other[s / 2][s % 2], before[2][s / 2][s % 2], taps[2], zq);
+#pragma unroll
+                for (int p = 0; p < 4; ++p) {
+                    u32& word = f[s / 2][s % 2][p];
+                    word = pack(low_of(word) * zq[2 * p], high_of(word) * zq[2 * p + 1]);
+                }
+            }
+            if (at.lane == 0 && index > 0)
+#pragma unroll
+                for (int s = 0; s < 3; ++s)
+                    first[s] = pair_before(rows[s], first_token - TILE + at.warp * WARP_TOKENS, seqlen, nullptr);
+        }
+#else
+        if (HAS_V) {
+            Words other;
+            slots.read(stage, 1, at, other);
+#pragma unroll
+            for (int s = 0; s < 16; ++s) {
+                u32 &word = m[s / 8][s / 4 % 2][s % 4], by = other[s / 8][s / 4 % 2][s % 4];
+                word = pack(low_of(word) * low_of(by), high_of(word) * high_of(by));
+            }
+        }
+        if (HAS_Q) {
+            Words other;
+            slots.read(stage, GATE, at, other);
+#pragma unroll
+            for (int s = 0; s < 16; ++s) {
+                u32 &word = f[s / 8][s / 4 % 2][s % 4], by = other[s / 8][s / 4 % 2][s % 4];
+                word = pack(low_of(word) * low_of(by), high_of(word) * high_of(by));
+            }
+        }
+#endif
+        add_diagonals(diagonals, m, f);
+
+        float x[2][4] = {}, lagged_x[2][4] = {}, pulled[2][4] = {}, lagged_pulled[2][4] = {};
+        times_both_tables(x, lagged_x, m, shared.tokens_to_modes, shared.lagged_tokens, at.lane);
+        times_both_tables(pulled, lagged_pulled, f, shared.after_to_modes, shared.lagged_after, at.lane);
+        float states[2][4], afters[2][4], total[4];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            states[i / 4][i % 4] = x[i % 4 / 2][2 * (i / 4) + i % 2];
+            afters[i / 4][i % 4] = residue[i % 4] * pulled[i % 4 / 2][2 * (i / 4) + i % 2];
+        }
+        scan_rows<false>(states, total, decays, at);
+        leave_total(shared.before[stage], total, at);
+        scan_rows<true>(afters, total, decays, at);
+        leave_total(shared.after[stage], total, at);
+        barrier();
+        float start[4];
+        chain_warps<false>(shared.before[stage], state, start, decays, at);
+        states_at_rows<false>(states, start, decays, at);
+        chain_warps<true>(shared.after[stage], later, start, decays, at);
+        states_at_rows<true>(afters, start, decays, at);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const int hh = i / 4, n = i % 4, word = 2 * hh + n % 2;
+            const float s = states[hh][n];
+            of_residues[n] += s * pulled[n / 2][word];
+            of_poles[n] += residue[n] * s * lagged_pulled[n / 2][word] +
+                           afters[hh][n] * (CHUNK * decays.row[n] * s + lagged_x[n / 2][word]);
+        }
+
+#if F
+        float held[3][2];
+        // take a stream's gradient through its featurizer; `gradient(s, j)` is that of token j of segment s
+        auto through_featurizer = [&](int stream, Element* to, auto gradient) {
+            float firsts[2][2][2], after[2][2][2];
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                float dz[8];
+                gradient(s, dz);
+                firsts[s / 2][s % 2][0] = dz[0];
+                firsts[s / 2][s % 2][1] = dz[1];
+            }
+            pairs_after(firsts, at, after);
+            if (at.lane == 0) {
+                shared.edges[stage][at.warp][2 * stream] = firsts[0][0][0];
+                shared.edges[stage][at.warp][2 * stream + 1] = firsts[0][0][1];
+            }
+            Words own;
+            slots.read(stage, stream, at, own);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                const int hh = s / 2, ch = s % 2;
+                float dz[8], dx[8];
+                gradient(s, dz);
+                adjoint(dz, after[hh][ch], taps[stream], dx);
+                add_to_taps(of_taps[stream], dz, own[hh][ch], before[stream][hh][ch]);
+                if (s == 3) held[stream][0] = dx[6], held[stream][1] = dx[7];
+                const i64 t = first_token + at.token(hh, ch);
+                if (t < seqlen)
+                    *reinterpret_cast<uint4*>(to + t) = make_uint4(
+                        pack(dx[0], dx[1]), pack(dx[2], dx[3]), pack(dx[4], dx[5]), pack(dx[6], dx[7]));
+            }
+        };
+        auto featurized_segment = [&](int stream, int s, float (&z)[8]) {
+            const uint4 words = slots.at(stage, stream, at)[32 * s];
+            const u32 x[4] = {words.x, words.y, words.z, words.w};
+            featurized(x, before[stream][s / 2][s % 2], taps[stream], z);
+        };
+#endif
+        [[maybe_unused]] auto segment = [&](int stream, int s, float (&z)[8]) {
+            const uint4 words = slots.at(stage, stream, at)[32 * s];
+            const u32 x[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+            for (int p = 0; p < 4; ++p) z[2 * p] = low_of(x[p]), z[2 * p + 1] = high_of(x[p]);
+        };
+        auto value = [](const float (&y)[8][4], int s, int j) { return y[4 * (s % 2) + j / 2][2 * (s / 2) + j % 2]; };
+        [[maybe_unused]] auto write = [&](Element* to, int s, const float (&x)[8]) {
+            const i64 t = first_token + at.token(s / 2, s % 2);
+            if (t < seqlen)
+                store_streaming(to + t, make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7])));
+        };
+#if HAS_Q
+        {
+            float y[8][4] = {};
+            times_toeplitz(y, m, false, [&](int i) { return shared.toeplitz[i * 32 + at.lane]; });
+            times_mode_table(y, states, shared.modes_to_tokens, at.lane);
+            auto gradient = [&](int s, float (&dz)[8]) {
+                segment(GRADIENT, s, dz);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) dz[j] *= value(y, s, j);
+            };
+#if F
+            through_featurizer(GATE, dq_row, gradient);
+#else
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                float dz[8];
+                gradient(s, dz);
+                write(dq_row, s, dz);
+            }
+#endif
+        }
+#endif
+        float dm[8][4] = {};
+        times_toeplitz(dm, f, true, [&](int i) { return shared.transposed[i * 32 + at.lane]; });
+        times_mode_table(dm, afters, shared.modes_to_after, at.lane);
+#if F
+#pragma unroll
+        for (int stream = 0; stream < 2; ++stream)
+            through_featurizer(stream, stream ? dv_row : dk_row, [&](int s, float (&dz)[8]) {
+                featurized_segment(1 - stream, s, dz);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) dz[j] *= value(dm, s, j);
+            });
+        barrier();
+        if (at.lane == 31) {
+            const float* next = at.warp < WARPS - 1 ? shared.edges[stage][at.warp + 1] : shared.edges[1 - stage][0];
+            const i64 t = first_token + at.token(1, 1);
+            if (t < seqlen)
+#pragma unroll
+                for (int s = 0; s < 3; ++s) {
+                    Element* to = s == 0 ? dk_row : s == 1 ? dv_row : dq_row;
+                    float x6 = held[s][0] + taps[s][2] * next[2 * s];
+                    float x7 = held[s][1] + taps[s][1] * next[2 * s] + taps[s][2] * next[2 * s + 1];
+                    *reinterpret_cast<u32*>(to + t + 6) = pack(x6, x7);
+                }
+        }
+#else
+#pragma unroll
+        for (int s = 0; s < 4; ++s) {
+            float dz[8];
+#if HAS_V
+            float by[8];
+            segment(0, s, by);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) dz[j] = value(dm, s, j) * by[j];
+            write(dv_row, s, dz);
+            segment(1, s, by);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) dz[j] = value(dm, s, j) * by[j];
+#else
+#pragma unroll
+            for (int j = 0; j < 8; ++j) dz[j] = value(dm, s, j);
+#endif
+            write(dk_row, s, dz);
+        }
+#endif
+    }
+
+    // sums over the block, in an order that does not change
+    wait_for_copies<0>();
+    barrier();
+    float* left = reinterpret_cast<float*>(shared.inputs);
+#pragma unroll
+    for (int i = 0; i < 4 * DIAGONALS; ++i) left[(at.warp * DIAGONALS * 4 + i) * 32 + at.lane] = diagonals[i / 4][i % 4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int mask = 4; mask < 32; mask *= 2) {
+            of_poles[i] += shuffle_xor(of_poles[i], mask);
+            of_residues[i] += shuffle_xor(of_residues[i], mask);
+        }
+        if (at.g == 0) {
+            shared.sums[at.warp][at.mode(i)] = of_poles[i];
+            shared.sums[at.warp][MODES + at.mode(i)] = of_residues[i];
+            if (at.warp == 0 && at.mode(i) < n_modes) d_start[row * n_modes + at.mode(i)] = later[i];
+        }
+    }
+#if F
+#pragma unroll
+    for (int i = 0; i < 9; ++i) {
+        float sum = of_taps[i / 3][i % 3];
+#pragma unroll
+        for (int mask = 1; mask < 32; mask *= 2) sum += shuffle_xor(sum, mask);
+        if (at.lane == 0) shared.sums[at.warp][2 * MODES + i] = sum;
+    }
+#endif
+    barrier();
+    if (thread_index() < CHUNK) shared.by_lag[thread_index()] = sum_of_lag(left, thread_index());
+    barrier();
+    {
+        const int n = thread_index() / 8, part = thread_index() % 8;
+        float of_a = 0.0f, of_r = 0.0f;
+        for (int i = 0; i < CHUNK / 8; ++i) {
+            const int lag = part * (CHUNK / 8) + i;
+            const float reach = shared.by_lag[lag] * expf(modes.a[n] * lag);
+            of_a += lag * reach;
+            of_r += reach;
+        }
+        of_a *= modes.r[n];
+#pragma unroll
+        for (int mask = 1; mask < 8; mask *= 2) of_a += shuffle_xor(of_a, mask), of_r += shuffle_xor(of_r, mask);
+        if (part == 0 && n < n_modes) {
+            for (int w = 0; w < WARPS; ++w) of_a += shared.sums[w][n], of_r += shared.sums[w][MODES + n];
+            d_poles[row * n_modes + n] = of_a;
+            d_residues[row * n_modes + n] = of_r;
+        }
+    }
+    if (thread_index() == 0) d_skip[row] = shared.by_lag[0];
+#if F
+    if (thread_index() < 3 * F) {
+        // streams in the order q, k, v; the tap of the current input first
+        const int stream = thread_index() / F, tap = thread_index() % F, ours = stream == 0 ? 2 : stream - 1;
+        float sum = 0.0f;
+        for (int w = 0; w < WARPS; ++w) sum += shared.sums[w][2 * MODES + 3 * ours + tap];
+        d_taps[row * 3 * F + thread_index()] = sum;
+    }
+#endif
+}

@@ -1,0 +1,168 @@
+// Replaces genomix_kernels/cuda/warp.cuh on a CPU: a block's threads are fibres, which meet where a warp or block does.
+#pragma once
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+typedef unsigned int u32;
+typedef long long i64;
+#define DEVICE inline
+#define KERNEL extern "C"
+#define SHARED_BYTES unsigned char* shared_bytes = machine.shared.data()
+#define __launch_bounds__(...)
+#define __restrict__
+
+struct Bf16 { unsigned short bits; };
+struct Fp16 { unsigned short bits; };
+struct alignas(16) uint4 { u32 x, y, z, w; };
+struct alignas(8) uint2 { u32 x, y; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+static inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
+static inline float2 make_float2(float x, float y) { return {x, y}; }
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+static inline i64 min(i64 a, i64 b) { return a < b ? a : b; }
+
+struct Meeting {
+    int arrived = 0, phase = 0;
+    u32 in[32][12], out[32][4];
+};
+struct Machine {
+    std::vector<unsigned char> shared;
+    std::vector<ucontext_t> fibres;
+    std::vector<std::unique_ptr<char[]>> stacks;
+    std::vector<bool> done;
+    std::vector<Meeting> warps;
+    Meeting block;
+    ucontext_t scheduler;
+    int current = 0, n_threads = 0;
+    i64 block_x = 0, block_y = 0;
+    std::function<void()> body;
+};
+static Machine machine;
+
+static inline void yield_fibre() { swapcontext(&machine.fibres[machine.current], &machine.scheduler); }
+static void fibre_main() {
+    machine.body();
+    machine.done[machine.current] = true;
+    swapcontext(&machine.fibres[machine.current], &machine.scheduler);
+}
+static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::function<void()> body) {
+    machine.body = body;
+    machine.n_threads = n_threads;
+    for (i64 y = 0; y < grid_y; ++y)
+        for (i64 x = 0; x < grid_x; ++x) {
+            machine.block_x = x, machine.block_y = y;
+            machine.shared.assign(shared + 16, 0xff);  // NaN wherever nothing was written
+            machine.fibres.assign(n_threads, ucontext_t());
+            machine.done.assign(n_threads, false);
+            machine.warps.assign(n_threads / 32, Meeting());
+            machine.block = Meeting();
+            machine.stacks.resize(n_threads);
+            for (int i = 0; i < n_threads; ++i) {
+                if (!machine.stacks[i]) machine.stacks[i].reset(new char[1 << 18]);
+                getcontext(&machine.fibres[i]);
+                machine.fibres[i].uc_stack.ss_sp = machine.stacks[i].get();
+                machine.fibres[i].uc_stack.ss_size = 1 << 18;
+                machine.fibres[i].uc_link = &machine.scheduler;
+                makecontext(&machine.fibres[i], fibre_main, 0);
+            }
+            for (int left = n_threads; left;) {
+                left = 0;
+                for (int i = 0; i < n_threads; ++i)
+                    if (!machine.done[i]) {
+                        machine.current = i;
+                        swapcontext(&machine.scheduler, &machine.fibres[i]);
+                        left += !machine.done[i];
+                    }
+            }
+        }
+}
+
+static inline int thread_index() { return machine.current; }
+static inline i64 block_index() { return machine.block_x; }
+static inline i64 block_index_y() { return machine.block_y; }
+static inline void barrier() {
+    Meeting& m = machine.block;
+    int phase = m.phase;
+    if (++m.arrived == machine.n_threads) m.arrived = 0, ++m.phase;
+    else while (m.phase == phase) yield_fibre();
+}
+template <class Op> static void meet(const u32* in, int n_in, u32* out, int n_out, Op op) {
+    Meeting& m = machine.warps[machine.current / 32];
+    int lane = machine.current % 32, phase = m.phase;
+    memcpy(m.in[lane], in, 4 * n_in);
+    if (++m.arrived == 32) op(m), m.arrived = 0, ++m.phase;
+    else while (m.phase == phase) yield_fibre();
+    memcpy(out, m.out[lane], 4 * n_out);
+}
+static inline void warp_barrier() { meet(nullptr, 0, nullptr, 0, [](Meeting&) {}); }
+
+static inline float as_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
+static inline u32 as_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
+static inline u32 shuffle(u32 x, int lane) {
+    u32 in[2] = {x, u32(lane & 31)}, out;
+    meet(in, 2, &out, 1, [](Meeting& m) { for (int i = 0; i < 32; ++i) m.out[i][0] = m.in[m.in[i][1]][0]; });
+    return out;
+}
+static inline float shuffle(float x, int lane) { return as_float(shuffle(as_bits(x), lane)); }
+static inline float shuffle_xor(float x, int mask) { return shuffle(x, (machine.current & 31) ^ mask); }
+
+static inline float low_bf16(u32 x) { return as_float(x << 16); }
+static inline float high_bf16(u32 x) { return as_float(x & 0xffff0000u); }
+static inline u32 round_bf16(float x) { u32 b = as_bits(x); return (b + 0x7fff + ((b >> 16) & 1)) >> 16; }
+static inline u32 pack_bf16(float low, float high) { return round_bf16(low) | round_bf16(high) << 16; }
+static inline float from_fp16(u32 x) { _Float16 h; unsigned short b = x; memcpy(&h, &b, 2); return float(h); }
+static inline u32 to_fp16(float x) { _Float16 h = (_Float16)x; unsigned short b; memcpy(&b, &h, 2); return b; }
+static inline float low_fp16(u32 x) { return from_fp16(x & 0xffff); }
+static inline float high_fp16(u32 x) { return from_fp16(x >> 16); }
+static inline u32 pack_fp16(float low, float high) { return to_fp16(low) | to_fp16(high) << 16; }
+
+template <bool IS_BF16> static void product_any(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    u32 in[10] = {a[0], a[1], a[2], a[3], b0, b1, as_bits(c[0]), as_bits(c[1]), as_bits(c[2]), as_bits(c[3])}, out[4];
+    meet(in, 10, out, 4, [](Meeting& m) {
+        auto value = [](u32 w, int e) {
+            return IS_BF16 ? (e ? high_bf16(w) : low_bf16(w)) : (e ? high_fp16(w) : low_fp16(w));
+        };
+        float A[16][16], B[16][8];
+        for (int l = 0; l < 32; ++l)
+            for (int e = 0; e < 2; ++e) {
+                int g = l / 4, k = 2 * (l % 4) + e;
+                A[g][k] = value(m.in[l][0], e), A[g + 8][k] = value(m.in[l][1], e);
+                A[g][k + 8] = value(m.in[l][2], e), A[g + 8][k + 8] = value(m.in[l][3], e);
+                B[k][g] = value(m.in[l][4], e), B[k + 8][g] = value(m.in[l][5], e);
+            }
+        for (int l = 0; l < 32; ++l)
+            for (int i = 0; i < 4; ++i) {
+                int row = l / 4 + (i / 2) * 8, column = 2 * (l % 4) + i % 2;
+                float sum = as_float(m.in[l][6 + i]);
+                for (int k = 0; k < 16; ++k) sum += A[row][k] * B[k][column];
+                m.out[l][i] = as_bits(sum);
+            }
+    });
+    for (int i = 0; i < 4; ++i) c[i] = as_float(out[i]);
+}
+static inline void product_bf16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_any<true>(c, a, b0, b1); }
+static inline void product_fp16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_any<false>(c, a, b0, b1); }
+static inline u32 transposed(u32 x) {
+    u32 out;
+    meet(&x, 1, &out, 1, [](Meeting& m) {
+        auto at = [&](int row, int column) { return m.in[4 * row + column / 2][0] >> (16 * (column % 2)) & 0xffff; };
+        for (int l = 0; l < 32; ++l) m.out[l][0] = at(2 * (l % 4), l / 4) | at(2 * (l % 4) + 1, l / 4) << 16;
+    });
+    return out;
+}
+static inline void copy_async(void* to, const void* from, bool is_there) {
+    if (is_there) memcpy(to, from, 16);
+    else memset(to, 0, 16);
+}
+static inline void commit_copies() {}
+template <int N> static void wait_for_copies() {}
+static inline void store_streaming(void* to, uint4 value) { memcpy(to, &value, 16); }
