@@ -168,7 +168,9 @@ def _cubin(source: CudaSource, defines: Defines, architecture: str) -> bytes:
 def _compiled(name: str, text: str, architecture: str) -> bytes:
     from cuda.core import Program, ProgramOptions
 
-    options = ProgramOptions(name=name, std="c++17", arch=architecture)
+    options = ProgramOptions(
+        name=name, std="c++17", arch=architecture, device_as_default_execution_space=True
+    )
     code = Program(text, "c++", options).compile("cubin").code
     assert isinstance(code, bytes)
     return code

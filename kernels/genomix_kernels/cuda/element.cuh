@@ -7,12 +7,14 @@ DEVICE float low_of(u32 x) { return low_fp16(x); }
 DEVICE float high_of(u32 x) { return high_fp16(x); }
 DEVICE u32 pack(float low, float high) { return pack_fp16(low, high); }
 DEVICE void product(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_fp16(c, a, b0, b1); }
+DEVICE void product_alone(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_alone_fp16(c, a, b0, b1); }
 #else
 typedef Bf16 Element;
 DEVICE float low_of(u32 x) { return low_bf16(x); }
 DEVICE float high_of(u32 x) { return high_bf16(x); }
 DEVICE u32 pack(float low, float high) { return pack_bf16(low, high); }
 DEVICE void product(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_bf16(c, a, b0, b1); }
+DEVICE void product_alone(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_alone_bf16(c, a, b0, b1); }
 #endif
 
 DEVICE float load(const float* p, i64 i) { return p[i]; }

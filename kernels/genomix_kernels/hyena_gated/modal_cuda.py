@@ -115,7 +115,8 @@ def modal_backward(
     )
     has_q = streams.q is not None
     shared = _shared_bytes(
-        _count(streams) + 1, n_tables=5 if has_q else 4, n_toeplitz=1 + has_q, n_floats=1024
+        _count(streams) + 1, n_tables=5 if has_q else 4, n_toeplitz=1 + has_q,
+        n_floats=1024 + (0 if featurizer is None else 12 * THREADS),
     )
     launch(
         BACKWARD, defines | {"SHARED_SIZE": shared}, (batch * channels,), THREADS, shared,
@@ -181,7 +182,7 @@ def _defines(streams: Streams, featurizer: Taps | None, inner: Modes) -> dict[st
 
 
 def _shared_bytes(n_streams: int, *, n_tables: int, n_toeplitz: int, n_floats: int) -> int:
-    return n_streams * 2 * TILE * 2 + n_tables * 8 * 32 * 16 + n_toeplitz * 14 * 32 * 8 + n_floats * 4
+    return n_streams * 2 * TILE * 2 + n_tables * 8 * 32 * 16 + n_toeplitz * 12 * 32 * 16 + n_floats * 4
 
 
 def _count(streams: Streams) -> int:

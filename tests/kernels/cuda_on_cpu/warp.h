@@ -151,6 +151,15 @@ template <bool IS_BF16> static void product_any(float (&c)[4], const u32 (&a)[4]
 }
 static inline void product_bf16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_any<true>(c, a, b0, b1); }
 static inline void product_fp16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { product_any<false>(c, a, b0, b1); }
+static inline void product_alone_bf16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    for (float& x : c) x = 0;
+    product_any<true>(c, a, b0, b1);
+}
+static inline void product_alone_fp16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    for (float& x : c) x = 0;
+    product_any<false>(c, a, b0, b1);
+}
+static inline float fast_exp(float x) { return expf(x); }
 static inline u32 transposed(u32 x) {
     u32 out;
     meet(&x, 1, &out, 1, [](Meeting& m) {

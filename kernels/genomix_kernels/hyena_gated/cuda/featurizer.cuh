@@ -43,6 +43,14 @@ DEVICE void featurized(const u32 (&x)[4], u32 before, const float (&taps)[3], fl
     }
 }
 
+// of the first two tokens of a segment
+DEVICE void featurized_pair(u32 x, u32 before, const float (&taps)[3], float (&z)[2]) {
+    z[0] = taps[0] * low_of(x);
+    z[1] = taps[0] * high_of(x);
+    if (F > 1) z[0] += taps[1] * high_of(before), z[1] += taps[1] * low_of(x);
+    if (F > 2) z[0] += taps[2] * low_of(before), z[1] += taps[2] * high_of(before);
+}
+
 // The first two values after each segment; those after the warp's last are zeros.
 DEVICE void pairs_after(const float (&first)[2][2][2], const Place& at, float (&after)[2][2][2]) {
 #pragma unroll
@@ -72,9 +80,9 @@ DEVICE void add_to_taps(float (&sums)[3], const float (&dz)[8], const u32 (&x)[4
 #pragma unroll
     for (int p = 0; p < 4; ++p) {
         float x0 = low_of(x[p]), next = high_of(x[p]);
-        sums[0] += dz[2 * p] * x0 + dz[2 * p + 1] * next;
-        if (F > 1) sums[1] += dz[2 * p] * x1 + dz[2 * p + 1] * x0;
-        if (F > 2) sums[2] += dz[2 * p] * x2 + dz[2 * p + 1] * x1;
+        sums[0] = fmaf(dz[2 * p], x0, fmaf(dz[2 * p + 1], next, sums[0]));
+        if (F > 1) sums[1] = fmaf(dz[2 * p], x1, fmaf(dz[2 * p + 1], x0, sums[1]));
+        if (F > 2) sums[2] = fmaf(dz[2 * p], x2, fmaf(dz[2 * p + 1], x1, sums[2]));
         x2 = x0, x1 = next;
     }
 }

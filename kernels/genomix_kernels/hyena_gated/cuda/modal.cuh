@@ -8,12 +8,13 @@
 // inputs and outputs of a product have the same layout, and nothing goes through shared memory to be reordered. Word
 // [hh][ch][p] holds tokens 32 ch + 8 t + 2 p and the next one, of row g + 8 hh. So column g of output block nb is token
 // 32 (nb / 4) + 8 (g / 2) + 2 (nb % 4) + g % 2, and depth 2 t + e (or 8 + 2 t + e) of input block kb is token
-// 32 (kb / 2) + 8 t + 4 (kb % 2) + e (or that + 2). A Toeplitz table then has 14 distinct words a lane instead of 64.
+// 32 (kb / 2) + 8 t + 4 (kb % 2) + e (or that + 2). A Toeplitz table then has 12 distinct fragments of
+// two words instead of 32.
 #pragma once
 
 constexpr int MODES = 16, CHUNK = 64, ROWS = 16, WARPS = 4, WARP_TOKENS = ROWS * CHUNK, TILE = WARPS * WARP_TOKENS;
 constexpr int THREADS = 32 * WARPS;
-constexpr int SHIFTS = 7;  // words of a Toeplitz table, for each of two distances between blocks of 32 tokens
+constexpr int SHIFTS = 6;  // fragments of a Toeplitz table, for each of two distances between blocks of 32 tokens
 
 typedef u32 Words[2][2][4];
 
@@ -40,45 +41,59 @@ DEVICE void rows_of(const Words& m, int kb, u32 (&a)[4]) {
 
 struct Modes {
     float a[MODES], r[MODES];
+    float warp[MODES], whole[MODES];  // how a mode decays over 16 rows, and over a tile
 };
 
 // h[lag], lags of one chunk; missing modes weigh nothing
 DEVICE void make_filter(Modes& modes, float* h, const float* log_poles, const float* residues, int n_modes, float skip) {
     int i = thread_index();
     if (i < MODES) {
-        modes.a[i] = i < n_modes ? log_poles[i] : -1.0f;
+        float a = i < n_modes ? log_poles[i] : -1.0f;
+        modes.a[i] = a;
         modes.r[i] = i < n_modes ? residues[i] : 0.0f;
+        modes.warp[i] = expf(a * WARP_TOKENS);
+        modes.whole[i] = expf(a * TILE);
     }
     barrier();
-    if (i < CHUNK) {
-        float sum = i == 0 ? skip : 0.0f;
-        for (int n = 0; n < n_modes; ++n) sum += modes.r[n] * expf(modes.a[n] * i);
-        h[i] = sum;
+    // two threads a lag
+    int lag = i / 2;
+    float sum = 0.0f;
+#pragma unroll
+    for (int n = 0; n < MODES / 2; ++n) {
+        int mode = n + (i % 2) * (MODES / 2);
+        sum += modes.r[mode] * fast_exp(modes.a[mode] * lag);
     }
+    sum += shuffle_xor(sum, 1);
+    if (i % 2 == 0) h[lag] = i == 0 ? sum + skip : sum;
     barrier();
 }
 
-// The word of a Toeplitz table for output column g and depths 2 t, 2 t + 1, whose lag grows with the output token (or,
-// transposed, with the input token): word SHIFTS D + s serves blocks of 32 tokens that are D apart.
-DEVICE uint2 toeplitz_word(const float* h, const Place& at, int word, bool is_transposed) {
-    int lag = 32 * (word / SHIFTS), shift = 2 * (word % SHIFTS) - 6, across = 8 * (at.g / 2 - at.t) + at.g % 2;
-    float values[2];
-    for (int e = 0; e < 2; ++e) {
+// A fragment of a Toeplitz table for output column g and depths 2 t, 2 t + 1 and those 2 tokens on; the lag grows with the
+// output token (or, transposed, with the input token). Fragment SHIFTS D + s serves blocks of 32 tokens that are D apart.
+// As all tables: the two words of the high part, then those of what it left out.
+DEVICE uint4 toeplitz_fragment(const float* h, const Place& at, int index, bool is_transposed) {
+    int lag = 32 * (index / SHIFTS), shift = 2 * (index % SHIFTS) - 4, across = 8 * (at.g / 2 - at.t) + at.g % 2;
+    float values[4];
+    for (int e = 0; e < 4; ++e) {
         int l = is_transposed ? lag - shift - across + e : lag + shift + across - e;
         values[e] = l >= 0 && l < CHUNK ? h[l] : 0.0f;
     }
-    uint2 both;
-    in_two(values[0], values[1], both.x, both.y);
-    return both;
+    uint4 words;
+    in_two(values[0], values[1], words.x, words.z);
+    in_two(values[2], values[3], words.y, words.w);
+    return words;
+}
+DEVICE void make_toeplitz(uint4* table, const float* h, const Place& at, bool is_transposed) {
+    for (int i = at.warp; i < 2 * SHIFTS; i += WARPS) table[i * 32 + at.lane] = toeplitz_fragment(h, at, i, is_transposed);
 }
 
-// Y += M T, with words from registers or shared memory: `word(i)` gives high and low part
-template <class Word> DEVICE void times_toeplitz(float (&y)[8][4], const Words& m, bool is_transposed, Word word) {
+// Y = M T
+DEVICE void times_toeplitz(float (&y)[8][4], const Words& m, const uint4* table, int lane, bool is_transposed) {
 #pragma unroll
     for (int distance = 0; distance < 2; ++distance) {
-        uint2 words[SHIFTS];
+        uint4 words[SHIFTS];
 #pragma unroll
-        for (int s = 0; s < SHIFTS; ++s) words[s] = word(distance * SHIFTS + s);
+        for (int s = 0; s < SHIFTS; ++s) words[s] = table[(distance * SHIFTS + s) * 32 + lane];
 #pragma unroll
         for (int kb = 0; kb < 4; ++kb) {
             u32 a[4];
@@ -87,15 +102,16 @@ template <class Word> DEVICE void times_toeplitz(float (&y)[8][4], const Words& 
             for (int nb = 0; nb < 8; ++nb) {
                 int apart = is_transposed ? kb / 2 - nb / 4 : nb / 4 - kb / 2;
                 if (apart != distance) continue;
-                int s = nb % 4 - 2 * (kb % 2) + 3;
-                product(y[nb], a, words[s].x, words[s - 1].x);
-                product(y[nb], a, words[s].y, words[s - 1].y);
+                int s = nb % 4 - 2 * (kb % 2) + 2;
+                if (distance == 0 && kb % 2 == 0) product_alone(y[nb], a, words[s].x, words[s].y);
+                else product(y[nb], a, words[s].x, words[s].y);
+                product(y[nb], a, words[s].z, words[s].w);
             }
         }
     }
 }
 
-// exp(a_n lag) times a factor, for depth = tokens and columns = modes: X += M V. Two parts of two words each.
+// exp(a_n lag) times a factor, for depth = tokens and columns = modes: X = M V. Two parts of two words each.
 template <class Value> DEVICE void make_token_table(uint4* table, const Place& at, Value value) {
     int kb = at.warp;
     for (int nb = 0; nb < 2; ++nb) {
@@ -114,7 +130,8 @@ DEVICE void times_token_table(float (&x)[2][4], const Words& m, const uint4* tab
 #pragma unroll
         for (int nb = 0; nb < 2; ++nb) {
             uint4 words = table[(kb * 2 + nb) * 32 + lane];
-            product(x[nb], a, words.x, words.y);
+            if (kb == 0) product_alone(x[nb], a, words.x, words.y);
+            else product(x[nb], a, words.x, words.y);
             product(x[nb], a, words.z, words.w);
         }
     }
@@ -149,15 +166,13 @@ DEVICE void times_mode_table(float (&y)[8][4], const float (&s)[2][4], const uin
 // Scans over rows: value i of a lane belongs to mode `Place.mode(i)`
 
 struct Decays {
-    float row[4], warp[4], whole[4];  // of one row, of 16 rows, of a tile
-    float before[4], after[4];        // of the rows of a half before and after row g
+    float row[4];               // of one row
+    float before[4], after[4];  // of the rows of a half before and after row g
     DEVICE Decays(const Modes& modes, const Place& at, bool is_both_ways) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             float a = modes.a[at.mode(i)] * CHUNK;
             row[i] = expf(a);
-            warp[i] = expf(a * ROWS);
-            whole[i] = expf(a * ROWS * WARPS);
             before[i] = expf(a * at.g);
             after[i] = is_both_ways ? expf(a * (7 - at.g)) : 1.0f;
         }
@@ -175,17 +190,15 @@ template <bool IS_BACKWARD> DEVICE void scan_rows(float (&x)[2][4], float (&tota
         float decay = decays.row[i];
 #pragma unroll
         for (int step = 1; step < 8; step *= 2) {
-            int source = at.lane + (IS_BACKWARD ? 4 : -4) * step;
+            int source = (at.lane + (IS_BACKWARD ? 4 : -4) * step) & 31;
+            float weight = from_start >= step ? decay : 0.0f;
 #pragma unroll
-            for (int hh = 0; hh < 2; ++hh) {
-                float before = shuffle(x[hh][i], source & 31);
-                x[hh][i] += from_start >= step ? decay * before : 0.0f;
-            }
+            for (int hh = 0; hh < 2; ++hh) x[hh][i] = fmaf(weight, shuffle(x[hh][i], source), x[hh][i]);
             decay *= decay;
         }
         int end = IS_BACKWARD ? at.t : 28 + at.t;
         float half = shuffle(x[FIRST][i], end);
-        x[1 - FIRST][i] += decays.rows<IS_BACKWARD>(i) * decays.row[i] * half;
+        x[1 - FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i) * decays.row[i], half, x[1 - FIRST][i]);
         total[i] = shuffle(x[1 - FIRST][i], end);
     }
 }
@@ -203,31 +216,40 @@ DEVICE void states_at_rows(float (&x)[2][4], const float (&start)[4], const Deca
         // the first row of the second half comes after the last of the first half, which the wrapped shuffle gave
         second = from_start == 0 ? first : second;
         first = from_start == 0 ? 0.0f : first;
-        x[FIRST][i] = first + decays.rows<IS_BACKWARD>(i) * start[i];
-        x[1 - FIRST][i] = second + decays.rows<IS_BACKWARD>(i) * d4 * d4 * start[i];
+        x[FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i), start[i], first);
+        x[1 - FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i) * d4 * d4, start[i], second);
     }
+}
+
+// what belongs to a lane's four modes
+DEVICE void of_modes(const float* values, const Place& at, float (&x)[4]) {
+    float2 low = *reinterpret_cast<const float2*>(values + 2 * at.t), high = *reinterpret_cast<const float2*>(values + 8 + 2 * at.t);
+    x[0] = low.x, x[1] = low.y, x[2] = high.x, x[3] = high.y;
 }
 
 // Given the totals of all warps, return the state before (after) this warp's rows, and move on by a tile.
 template <bool IS_BACKWARD>
-DEVICE void chain_warps(const float* totals, float (&state)[4], float (&start)[4], const Decays& decays, const Place& at) {
-    float running[4], sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+DEVICE void chain_warps(const float* totals, float (&state)[4], float (&start)[4], const Modes& modes, const Place& at) {
+    float running[4], sum[4] = {0.0f, 0.0f, 0.0f, 0.0f}, decay[4], whole[4];
+    of_modes(modes.warp, at, decay);
+    of_modes(modes.whole, at, whole);
 #pragma unroll
     for (int i = 0; i < 4; ++i) start[i] = running[i] = state[i];
 #pragma unroll
     for (int step = 0; step < WARPS; ++step) {
         int warp = IS_BACKWARD ? WARPS - 1 - step : step;
+        float total[4];
+        of_modes(totals + warp * MODES, at, total);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            float total = totals[warp * MODES + at.mode(i)];
             start[i] = warp == at.warp ? running[i] : start[i];
-            running[i] = decays.warp[i] * running[i] + total;
-            sum[i] = decays.warp[i] * sum[i] + total;
+            running[i] = fmaf(decay[i], running[i], total[i]);
+            sum[i] = fmaf(decay[i], sum[i], total[i]);
         }
     }
     // decayed at once, not warp by warp: over a million tokens the rounding of each step would add up
 #pragma unroll
-    for (int i = 0; i < 4; ++i) state[i] = decays.whole[i] * state[i] + sum[i];
+    for (int i = 0; i < 4; ++i) state[i] = fmaf(whole[i], state[i], sum[i]);
 }
 DEVICE void leave_total(float* totals, const float (&total)[4], const Place& at) {
     if (at.g != 0) return;
@@ -251,15 +273,17 @@ template <int STREAMS> struct Slots {
             copy_async(to + 32 * s, row + (is_there ? t : 0), is_there);
         }
     }
-    DEVICE void read(int stage, int stream, const Place& place, Words& x) const {
+    // `zero` is one that the compiler does not know: words that come out of an operation are put in place for products
+    // once, while it would copy loaded ones for each product again
+    DEVICE void read(int stage, int stream, const Place& place, Words& x, u32 zero = 0u) const {
         const uint4* from = at(stage, stream, place);
 #pragma unroll
         for (int s = 0; s < 4; ++s) {
             uint4 words = from[32 * s];
-            x[s / 2][s % 2][0] = words.x;
-            x[s / 2][s % 2][1] = words.y;
-            x[s / 2][s % 2][2] = words.z;
-            x[s / 2][s % 2][3] = words.w;
+            x[s / 2][s % 2][0] = words.x ^ zero;
+            x[s / 2][s % 2][1] = words.y ^ zero;
+            x[s / 2][s % 2][2] = words.z ^ zero;
+            x[s / 2][s % 2][3] = words.w ^ zero;
         }
     }
     static constexpr int BYTES = 2 * STREAMS * WARPS * 128 * 16;

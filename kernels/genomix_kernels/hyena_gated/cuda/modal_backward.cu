@@ -13,23 +13,27 @@
 
 constexpr int STREAMS = 2 + HAS_V + HAS_Q;
 constexpr int GRADIENT = STREAMS - 1, GATE = 1 + HAS_V;  // of the streams k, v, q, dy
-constexpr int DIAGONALS = 12;
+constexpr int DIAGONALS = 12, PADDED = 33;
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
     uint4 tokens_to_modes[8 * 32], after_to_modes[8 * 32], modes_to_after[8 * 32];
     uint2 lagged_tokens[8 * 32], lagged_after[8 * 32];
-    uint2 transposed[2 * SHIFTS * 32];
+    uint4 transposed[2 * SHIFTS * 32];
+#if F
+    uint4 before[3][THREADS];  // the pairs of tokens before the segments of each thread
+    float taps[3][4];
+#endif
 #if HAS_Q
     uint4 modes_to_tokens[8 * 32];
-    uint2 toeplitz[2 * SHIFTS * 32];
+    uint4 toeplitz[2 * SHIFTS * 32];
 #endif
-    float before[2][WARPS * MODES], after[2][WARPS * MODES], edges[2][WARPS][6];
+    alignas(16) float totals[2][WARPS * MODES], later_totals[2][WARPS * MODES], edges[2][WARPS][6], held[WARPS][6];
     float h[CHUNK], by_lag[CHUNK], sums[WARPS][2 * MODES + 12];
-    Modes modes;
+    alignas(16) Modes modes;
 };
 static_assert(sizeof(Shared) <= SHARED_SIZE, "the launch reserves too little shared memory");
-static_assert(sizeof(float) * WARPS * DIAGONALS * 4 * 32 <= Slots<STREAMS>::BYTES, "sums along diagonals go where inputs were");
+static_assert(sizeof(float) * WARPS * DIAGONALS * 4 * PADDED <= Slots<STREAMS>::BYTES, "sums along diagonals go where inputs were");
 
 // as make_token_table and times_token_table, with one part only: sums over a sequence average its rounding
 template <class Value> DEVICE void make_lagged_table(uint2* table, const Place& at, Value value) {
@@ -50,10 +54,15 @@ DEVICE void times_both_tables(
 #pragma unroll
         for (int nb = 0; nb < 2; ++nb) {
             uint4 words = table[(kb * 2 + nb) * 32 + lane];
-            product(x[nb], a, words.x, words.y);
-            product(x[nb], a, words.z, words.w);
             uint2 with_lag = lagged_table[(kb * 2 + nb) * 32 + lane];
-            product(lagged[nb], a, with_lag.x, with_lag.y);
+            if (kb == 0) {
+                product_alone(x[nb], a, words.x, words.y);
+                product_alone(lagged[nb], a, with_lag.x, with_lag.y);
+            } else {
+                product(x[nb], a, words.x, words.y);
+                product(lagged[nb], a, with_lag.x, with_lag.y);
+            }
+            product(x[nb], a, words.z, words.w);
         }
     }
 }
@@ -89,10 +98,10 @@ DEVICE float sum_of_lag(const float* left, int lag) {
                         int shift = rest / 2 - 4 * (t - half_g);  // of rows 0..7 of a product; rows 8..15 have one less
                         int lane = 4 * (2 * half_g + odd) + t;
                         for (int warp = 0; warp < WARPS; ++warp) {
-                            const float* of_warp = left + warp * DIAGONALS * 4 * 32 + lane;
+                            const float* of_warp = left + warp * DIAGONALS * 4 * PADDED + lane;
                             int index = 6 * distance + shift + 2;
-                            if (shift >= -2 && shift <= 3) sum += of_warp[(index * 4 + e) * 32];
-                            if (shift >= -3 && shift <= 2) sum += of_warp[((index + 1) * 4 + 2 + e) * 32];
+                            if (shift >= -2 && shift <= 3) sum += of_warp[(index * 4 + e) * PADDED];
+                            if (shift >= -3 && shift <= 2) sum += of_warp[((index + 1) * 4 + 2 + e) * PADDED];
                         }
                     }
             }
@@ -119,6 +128,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     Element* dk_row = dk + b * dk_batch + d * dk_channel;
     [[maybe_unused]] Element* dv_row = dv + b * dv_batch + d * dv_channel;
     [[maybe_unused]] Element* dq_row = dq + b * dq_batch + d * dq_channel;
+    const u32 zero = u32(seqlen >> 32);
     const int n_tiles = (seqlen + TILE - 1) / TILE;
     const Slots<STREAMS> slots{shared.inputs};
 
@@ -128,35 +138,33 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     const float skip = HAS_SKIP ? load(skip_gain, d) : 0.0f;
     make_filter(shared.modes, shared.h, log_poles + d * n_modes, residues + d * n_modes, n_modes, skip);
     const Modes& modes = shared.modes;
-    auto to_end = [&](int n, int j) { return expf(modes.a[n] * (CHUNK - 1 - j)); };
-    auto from_start = [&](int n, int i) { return expf(modes.a[n] * (i + 1)); };
+    auto to_end = [&](int n, int j) { return fast_exp(modes.a[n] * (CHUNK - 1 - j)); };
+    auto from_start = [&](int n, int i) { return fast_exp(modes.a[n] * (i + 1)); };
     make_token_table(shared.tokens_to_modes, at, to_end);
     make_token_table(shared.after_to_modes, at, from_start);
     make_mode_table(shared.modes_to_after, at, to_end);
     make_lagged_table(shared.lagged_tokens, at, [&](int n, int j) { return (CHUNK - 1 - j) * to_end(n, j); });
     make_lagged_table(shared.lagged_after, at, [&](int n, int i) { return (i + 1) * from_start(n, i); });
-    for (int i = at.warp; i < 2 * SHIFTS; i += WARPS) {
-        shared.transposed[i * 32 + at.lane] = toeplitz_word(shared.h, at, i, true);
+    make_toeplitz(shared.transposed, shared.h, at, true);
 #if HAS_Q
-        shared.toeplitz[i * 32 + at.lane] = toeplitz_word(shared.h, at, i, false);
-#endif
-    }
-#if HAS_Q
+    make_toeplitz(shared.toeplitz, shared.h, at, false);
     make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * from_start(n, i); });
 #endif
     const Decays decays(modes, at, true);
-    float later[4], residue[4], of_poles[4] = {}, of_residues[4] = {}, diagonals[DIAGONALS][4] = {};
+    float later[4], of_poles[4] = {}, of_residues[4] = {}, diagonals[DIAGONALS][4] = {};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        residue[i] = modes.r[at.mode(i)];
         later[i] = HAS_END && at.mode(i) < n_modes ? end_state[row * n_modes + at.mode(i)] : 0.0f;
     }
 #if F
-    float taps[3][3], of_taps[3][3] = {};  // of k, v, q
+    float of_taps[3][3] = {};  // of k, v, q
     u32 first[3];
 #pragma unroll
     for (int s = 0; s < 3; ++s) {
-        load_taps(taps[s], featurizer, d * row_channel + (s == 0 ? 1 : s == 1 ? 2 : 0) * row_stream);
+        float taps[3];
+        load_taps(taps, featurizer, d * row_channel + (s == 0 ? 1 : s == 1 ? 2 : 0) * row_stream);
+        if (thread_index() == 0)
+            for (int i = 0; i < 3; ++i) shared.taps[s][i] = taps[i];
         first[s] = at.lane ? 0u : pair_before(rows[s], i64(n_tiles - 1) * TILE + at.warp * WARP_TOKENS, seqlen, nullptr);
     }
     if (thread_index() < 2 * WARPS * 6) (&shared.edges[0][0][0])[thread_index()] = 0.0f;
@@ -178,30 +186,40 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
 
         // m = z_k z_v and f = dy z_q
         Words m, f;
-        slots.read(stage, 0, at, m);
-        slots.read(stage, GRADIENT, at, f);
+        slots.read(stage, 0, at, m, HAS_V ? 0u : zero);
+        slots.read(stage, GRADIENT, at, f, HAS_Q ? 0u : zero);
 #if F
-        u32 before[3][2][2];
+        auto taps_of = [&](int stream, float (&taps)[3]) {
+            for (int i = 0; i < 3; ++i) taps[i] = shared.taps[stream][i];
+        };
+        auto read_with_past = [&](int stream, Words& x, u32 (&before)[2][2]) {
+            slots.read(stage, stream, at, x);
+            pairs_before(x, first[stream], at, before);
+            shared.before[stream][thread_index()] = make_uint4(before[0][0], before[0][1], before[1][0], before[1][1]);
+        };
         {
             Words other;
-            slots.read(stage, 1, at, other);
-            pairs_before(m, first[0], at, before[0]);
-            pairs_before(other, first[1], at, before[1]);
+            u32 before[2][2], other_before[2][2];
+            float taps[3], other_taps[3];
+            read_with_past(0, m, before);
+            read_with_past(1, other, other_before);
+            taps_of(0, taps);
+            taps_of(1, other_taps);
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 float zk[8], zv[8];
-                featurized(m[s / 2][s % 2], before[0][s / 2][s % 2], taps[0], zk);
-                featurized(other[s / 2][s % 2], before[1][s / 2][s % 2], taps[1], zv);
+                featurized(m[s / 2][s % 2], before[s / 2][s % 2], taps, zk);
+                featurized(other[s / 2][s % 2], other_before[s / 2][s % 2], other_taps, zv);
 #pragma unroll
                 for (int p = 0; p < 4; ++p)
                     m[s / 2][s % 2][p] = pack(zk[2 * p] * zv[2 * p], zk[2 * p + 1] * zv[2 * p + 1]);
             }
-            slots.read(stage, GATE, at, other);
-            pairs_before(other, first[2], at, before[2]);
+            read_with_past(GATE, other, other_before);
+            taps_of(GATE, other_taps);
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 float zq[8];
-                featurized(other[s / 2][s % 2], before[2][s / 2][s % 2], taps[2], zq);
+                featurized(other[s / 2][s % 2], other_before[s / 2][s % 2], other_taps, zq);
 #pragma unroll
                 for (int p = 0; p < 4; ++p) {
                     u32& word = f[s / 2][s % 2][p];
@@ -235,25 +253,27 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
 #endif
         add_diagonals(diagonals, m, f);
 
-        float x[2][4] = {}, lagged_x[2][4] = {}, pulled[2][4] = {}, lagged_pulled[2][4] = {};
+        float x[2][4], lagged_x[2][4], pulled[2][4], lagged_pulled[2][4];
         times_both_tables(x, lagged_x, m, shared.tokens_to_modes, shared.lagged_tokens, at.lane);
         times_both_tables(pulled, lagged_pulled, f, shared.after_to_modes, shared.lagged_after, at.lane);
-        float states[2][4], afters[2][4], total[4];
+        float states[2][4], afters[2][4], total[4], residue[4];
+        of_modes(modes.r, at, residue);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
             states[i / 4][i % 4] = x[i % 4 / 2][2 * (i / 4) + i % 2];
             afters[i / 4][i % 4] = residue[i % 4] * pulled[i % 4 / 2][2 * (i / 4) + i % 2];
         }
         scan_rows<false>(states, total, decays, at);
-        leave_total(shared.before[stage], total, at);
+        leave_total(shared.totals[stage], total, at);
         scan_rows<true>(afters, total, decays, at);
-        leave_total(shared.after[stage], total, at);
+        leave_total(shared.later_totals[stage], total, at);
         barrier();
         float start[4];
-        chain_warps<false>(shared.before[stage], state, start, decays, at);
+        chain_warps<false>(shared.totals[stage], state, start, modes, at);
         states_at_rows<false>(states, start, decays, at);
-        chain_warps<true>(shared.after[stage], later, start, decays, at);
+        chain_warps<true>(shared.later_totals[stage], later, start, modes, at);
         states_at_rows<true>(afters, start, decays, at);
+        of_modes(modes.r, at, residue);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
             const int hh = i / 4, n = i % 4, word = 2 * hh + n % 2;
@@ -264,42 +284,29 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         }
 
 #if F
-        float held[3][2];
-        // take a stream's gradient through its featurizer; `gradient(s, j)` is that of token j of segment s
-        auto through_featurizer = [&](int stream, Element* to, auto gradient) {
-            float firsts[2][2][2], after[2][2][2];
-#pragma unroll
-            for (int s = 0; s < 4; ++s) {
-                float dz[8];
-                gradient(s, dz);
-                firsts[s / 2][s % 2][0] = dz[0];
-                firsts[s / 2][s % 2][1] = dz[1];
-            }
-            pairs_after(firsts, at, after);
-            if (at.lane == 0) {
-                shared.edges[stage][at.warp][2 * stream] = firsts[0][0][0];
-                shared.edges[stage][at.warp][2 * stream + 1] = firsts[0][0][1];
-            }
-            Words own;
-            slots.read(stage, stream, at, own);
-#pragma unroll
-            for (int s = 0; s < 4; ++s) {
-                const int hh = s / 2, ch = s % 2;
-                float dz[8], dx[8];
-                gradient(s, dz);
-                adjoint(dz, after[hh][ch], taps[stream], dx);
-                add_to_taps(of_taps[stream], dz, own[hh][ch], before[stream][hh][ch]);
-                if (s == 3) held[stream][0] = dx[6], held[stream][1] = dx[7];
-                const i64 t = first_token + at.token(hh, ch);
-                if (t < seqlen)
-                    *reinterpret_cast<uint4*>(to + t) = make_uint4(
-                        pack(dx[0], dx[1]), pack(dx[2], dx[3]), pack(dx[4], dx[5]), pack(dx[6], dx[7]));
-            }
-        };
-        auto featurized_segment = [&](int stream, int s, float (&z)[8]) {
+        // a segment as it came, and the pair of tokens before it
+        auto segment_with_past = [&](int stream, int s, u32 (&x)[4], u32& before) {
             const uint4 words = slots.at(stage, stream, at)[32 * s];
-            const u32 x[4] = {words.x, words.y, words.z, words.w};
-            featurized(x, before[stream][s / 2][s % 2], taps[stream], z);
+            x[0] = words.x, x[1] = words.y, x[2] = words.z, x[3] = words.w;
+            before = (&shared.before[stream][thread_index()].x)[s];
+        };
+        // leave the gradients of the first two tokens of the warp to the warp, or tile, before
+        auto leave_edge = [&](int stream, const float (&firsts)[2][2][2]) {
+            if (at.lane != 0) return;
+            shared.edges[stage][at.warp][2 * stream] = firsts[0][0][0];
+            shared.edges[stage][at.warp][2 * stream + 1] = firsts[0][0][1];
+        };
+        // take a segment's gradient through the featurizer
+        auto through_featurizer = [&](int stream, int s, Element* to, const float (&dz)[8], const float (&after)[2],
+                                      const u32 (&x)[4], u32 before, const float (&taps)[3]) {
+            float dx[8];
+            adjoint(dz, after, taps, dx);
+            add_to_taps(of_taps[stream], dz, x, before);
+            if (s == 3 && at.lane == 31) shared.held[at.warp][2 * stream] = dx[6], shared.held[at.warp][2 * stream + 1] = dx[7];
+            const i64 t = first_token + at.token(s / 2, s % 2);
+            if (t < seqlen)
+                *reinterpret_cast<uint4*>(to + t) =
+                    make_uint4(pack(dx[0], dx[1]), pack(dx[2], dx[3]), pack(dx[4], dx[5]), pack(dx[6], dx[7]));
         };
 #endif
         [[maybe_unused]] auto segment = [&](int stream, int s, float (&z)[8]) {
@@ -316,37 +323,71 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         };
 #if HAS_Q
         {
-            float y[8][4] = {};
-            times_toeplitz(y, m, false, [&](int i) { return shared.toeplitz[i * 32 + at.lane]; });
+            float y[8][4];
+            times_toeplitz(y, m, shared.toeplitz, at.lane, false);
             times_mode_table(y, states, shared.modes_to_tokens, at.lane);
-            auto gradient = [&](int s, float (&dz)[8]) {
-                segment(GRADIENT, s, dz);
-#pragma unroll
-                for (int j = 0; j < 8; ++j) dz[j] *= value(y, s, j);
-            };
 #if F
-            through_featurizer(GATE, dq_row, gradient);
-#else
+            float firsts[2][2][2], after[2][2][2], taps[3];
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                const u32 word = slots.at(stage, GRADIENT, at)[32 * s].x;
+                firsts[s / 2][s % 2][0] = value(y, s, 0) * low_of(word);
+                firsts[s / 2][s % 2][1] = value(y, s, 1) * high_of(word);
+            }
+            pairs_after(firsts, at, after);
+            leave_edge(GATE, firsts);
+            taps_of(GATE, taps);
+#endif
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 float dz[8];
-                gradient(s, dz);
+                segment(GRADIENT, s, dz);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) dz[j] *= value(y, s, j);
+#if F
+                u32 x[4], before;
+                segment_with_past(GATE, s, x, before);
+                through_featurizer(GATE, s, dq_row, dz, after[s / 2][s % 2], x, before, taps);
+#else
                 write(dq_row, s, dz);
-            }
 #endif
+            }
         }
 #endif
-        float dm[8][4] = {};
-        times_toeplitz(dm, f, true, [&](int i) { return shared.transposed[i * 32 + at.lane]; });
+        float dm[8][4];
+        times_toeplitz(dm, f, shared.transposed, at.lane, true);
         times_mode_table(dm, afters, shared.modes_to_after, at.lane);
 #if F
+        float k_firsts[2][2][2], v_firsts[2][2][2], k_after[2][2][2], v_after[2][2][2], k_taps[3], v_taps[3];
+        taps_of(0, k_taps);
+        taps_of(1, v_taps);
 #pragma unroll
-        for (int stream = 0; stream < 2; ++stream)
-            through_featurizer(stream, stream ? dv_row : dk_row, [&](int s, float (&dz)[8]) {
-                featurized_segment(1 - stream, s, dz);
+        for (int s = 0; s < 4; ++s) {
+            float z[2];
+            featurized_pair(slots.at(stage, 1, at)[32 * s].x, (&shared.before[1][thread_index()].x)[s], v_taps, z);
+            for (int e = 0; e < 2; ++e) k_firsts[s / 2][s % 2][e] = value(dm, s, e) * z[e];
+            featurized_pair(slots.at(stage, 0, at)[32 * s].x, (&shared.before[0][thread_index()].x)[s], k_taps, z);
+            for (int e = 0; e < 2; ++e) v_firsts[s / 2][s % 2][e] = value(dm, s, e) * z[e];
+        }
+        pairs_after(k_firsts, at, k_after);
+        pairs_after(v_firsts, at, v_after);
+        leave_edge(0, k_firsts);
+        leave_edge(1, v_firsts);
 #pragma unroll
-                for (int j = 0; j < 8; ++j) dz[j] *= value(dm, s, j);
-            });
+        for (int s = 0; s < 4; ++s) {
+            u32 xk[4], xv[4], k_before, v_before;
+            segment_with_past(0, s, xk, k_before);
+            segment_with_past(1, s, xv, v_before);
+            float dz[8];
+            featurized(xv, v_before, v_taps, dz);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) dz[j] *= value(dm, s, j);
+            through_featurizer(0, s, dk_row, dz, k_after[s / 2][s % 2], xk, k_before, k_taps);
+            featurized(xk, k_before, k_taps, dz);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) dz[j] *= value(dm, s, j);
+            through_featurizer(1, s, dv_row, dz, v_after[s / 2][s % 2], xv, v_before, v_taps);
+        }
         barrier();
         if (at.lane == 31) {
             const float* next = at.warp < WARPS - 1 ? shared.edges[stage][at.warp + 1] : shared.edges[1 - stage][0];
@@ -355,8 +396,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
 #pragma unroll
                 for (int s = 0; s < 3; ++s) {
                     Element* to = s == 0 ? dk_row : s == 1 ? dv_row : dq_row;
-                    float x6 = held[s][0] + taps[s][2] * next[2 * s];
-                    float x7 = held[s][1] + taps[s][1] * next[2 * s] + taps[s][2] * next[2 * s + 1];
+                    const float* taps = shared.taps[s];
+                    float x6 = shared.held[at.warp][2 * s] + taps[2] * next[2 * s];
+                    float x7 = shared.held[at.warp][2 * s + 1] + taps[1] * next[2 * s] + taps[2] * next[2 * s + 1];
                     *reinterpret_cast<u32*>(to + t + 6) = pack(x6, x7);
                 }
         }
@@ -387,7 +429,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     barrier();
     float* left = reinterpret_cast<float*>(shared.inputs);
 #pragma unroll
-    for (int i = 0; i < 4 * DIAGONALS; ++i) left[(at.warp * DIAGONALS * 4 + i) * 32 + at.lane] = diagonals[i / 4][i % 4];
+    for (int i = 0; i < 4 * DIAGONALS; ++i) left[(at.warp * DIAGONALS * 4 + i) * PADDED + at.lane] = diagonals[i / 4][i % 4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -418,7 +460,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         float of_a = 0.0f, of_r = 0.0f;
         for (int i = 0; i < CHUNK / 8; ++i) {
             const int lag = part * (CHUNK / 8) + i;
-            const float reach = shared.by_lag[lag] * expf(modes.a[n] * lag);
+            const float reach = shared.by_lag[lag] * fast_exp(modes.a[n] * lag);
             of_a += lag * reach;
             of_r += reach;
         }

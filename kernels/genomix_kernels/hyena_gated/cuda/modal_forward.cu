@@ -8,9 +8,9 @@ constexpr int STREAMS = 1 + HAS_V + HAS_Q;
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
     uint4 tokens_to_modes[8 * 32], modes_to_tokens[8 * 32];
-    uint2 toeplitz[2 * SHIFTS * 32];
-    float totals[2][WARPS * MODES], h[CHUNK];
-    Modes modes;
+    uint4 toeplitz[2 * SHIFTS * 32];
+    alignas(16) float totals[2][WARPS * MODES], h[CHUNK];
+    alignas(16) Modes modes;
 };
 static_assert(sizeof(Shared) <= SHARED_SIZE, "the launch reserves too little shared memory");
 
@@ -25,6 +25,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
     const i64 row = block_index(), b = row / channels, d = row % channels;
     const Element* rows[3] = {k + b * k_batch + d * k_channel, v + b * v_batch + d * v_channel, q + b * q_batch + d * q_channel};
     if (!HAS_V) rows[1] = rows[2];
+    const u32 zero = u32(seqlen >> 32);
     const int n_tiles = (seqlen + TILE - 1) / TILE;
     const Slots<STREAMS> slots{shared.inputs};
 
@@ -34,11 +35,10 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
     const float skip = HAS_SKIP ? load(skip_gain, d) : 0.0f;
     make_filter(shared.modes, shared.h, log_poles + d * n_modes, residues + d * n_modes, n_modes, ROUNDS ? 0.0f : skip);
     const Modes& modes = shared.modes;
-    make_token_table(shared.tokens_to_modes, at, [&](int n, int j) { return expf(modes.a[n] * (CHUNK - 1 - j)); });
-    make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * expf(modes.a[n] * (i + 1)); });
+    make_token_table(shared.tokens_to_modes, at, [&](int n, int j) { return fast_exp(modes.a[n] * (CHUNK - 1 - j)); });
+    make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * fast_exp(modes.a[n] * (i + 1)); });
     const Decays decays(modes, at, false);
-    for (int i = at.warp; i < 2 * SHIFTS; i += WARPS)
-        shared.toeplitz[i * 32 + at.lane] = toeplitz_word(shared.h, at, i, false);
+    make_toeplitz(shared.toeplitz, shared.h, at, false);
     float state[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -67,7 +67,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
         wait_for_copies<1>();
 
         Words m;
-        slots.read(stage, 0, at, m);
+        slots.read(stage, 0, at, m, HAS_V ? 0u : zero);
 #if F
         u32 q_first = first[2];
         {
@@ -101,7 +101,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
             }
         }
 #endif
-        float x[2][4] = {};
+        float x[2][4];
         times_token_table(x, m, shared.tokens_to_modes, at.lane);
         float states[2][4], total[4], start[4];
 #pragma unroll
@@ -109,8 +109,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
         scan_rows<false>(states, total, decays, at);
         leave_total(shared.totals[stage], total, at);
 
-        float out[8][4] = {};
-        times_toeplitz(out, m, false, [&](int i) { return shared.toeplitz[i * 32 + at.lane]; });
+        float out[8][4];
+        times_toeplitz(out, m, shared.toeplitz, at.lane, false);
 
         barrier();
         if (at.warp == 0 && at.g == 0) {
@@ -122,7 +122,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
                 if (HAS_FINAL && index == n_tiles - 1) final_state[row * n_modes + at.mode(i)] = state[i];
             }
         }
-        chain_warps<false>(shared.totals[stage], state, start, decays, at);
+        chain_warps<false>(shared.totals[stage], state, start, modes, at);
         states_at_rows<false>(states, start, decays, at);
         times_mode_table(out, states, shared.modes_to_tokens, at.lane);
 
