@@ -21,7 +21,7 @@ struct Shared {
     uint2 lagged_tokens[8 * 32], lagged_after[8 * 32];
     uint4 transposed[2 * SHIFTS * 32];
 #if F
-    uint4 before[3][THREADS];  // the pairs of tokens before the segments of each thread
+    u32 before[3][4][THREADS];  // the pairs of tokens before the segments of each thread
     float taps[3][4];
 #endif
 #if HAS_Q
@@ -195,7 +195,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         auto read_with_past = [&](int stream, Words& x, u32 (&before)[2][2]) {
             slots.read(stage, stream, at, x);
             pairs_before(x, first[stream], at, before);
-            shared.before[stream][thread_index()] = make_uint4(before[0][0], before[0][1], before[1][0], before[1][1]);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) shared.before[stream][s][thread_index()] = before[s / 2][s % 2];
         };
         {
             Words other;
@@ -288,7 +289,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         auto segment_with_past = [&](int stream, int s, u32 (&x)[4], u32& before) {
             const uint4 words = slots.at(stage, stream, at)[32 * s];
             x[0] = words.x, x[1] = words.y, x[2] = words.z, x[3] = words.w;
-            before = (&shared.before[stream][thread_index()].x)[s];
+            before = shared.before[stream][s][thread_index()];
         };
         // leave the gradients of the first two tokens of the warp to the warp, or tile, before
         auto leave_edge = [&](int stream, const float (&firsts)[2][2][2]) {
@@ -305,8 +306,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
             if (s == 3 && at.lane == 31) shared.held[at.warp][2 * stream] = dx[6], shared.held[at.warp][2 * stream + 1] = dx[7];
             const i64 t = first_token + at.token(s / 2, s % 2);
             if (t < seqlen)
-                *reinterpret_cast<uint4*>(to + t) =
-                    make_uint4(pack(dx[0], dx[1]), pack(dx[2], dx[3]), pack(dx[4], dx[5]), pack(dx[6], dx[7]));
+                store_streaming(to + t, make_uint4(pack(dx[0], dx[1]), pack(dx[2], dx[3]), pack(dx[4], dx[5]), pack(dx[6], dx[7])));
         };
 #endif
         [[maybe_unused]] auto segment = [&](int stream, int s, float (&z)[8]) {
@@ -364,9 +364,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
 #pragma unroll
         for (int s = 0; s < 4; ++s) {
             float z[2];
-            featurized_pair(slots.at(stage, 1, at)[32 * s].x, (&shared.before[1][thread_index()].x)[s], v_taps, z);
+            featurized_pair(slots.at(stage, 1, at)[32 * s].x, shared.before[1][s][thread_index()], v_taps, z);
             for (int e = 0; e < 2; ++e) k_firsts[s / 2][s % 2][e] = value(dm, s, e) * z[e];
-            featurized_pair(slots.at(stage, 0, at)[32 * s].x, (&shared.before[0][thread_index()].x)[s], k_taps, z);
+            featurized_pair(slots.at(stage, 0, at)[32 * s].x, shared.before[0][s][thread_index()], k_taps, z);
             for (int e = 0; e < 2; ++e) v_firsts[s / 2][s % 2][e] = value(dm, s, e) * z[e];
         }
         pairs_after(k_firsts, at, k_after);
