@@ -1,10 +1,11 @@
-"""`hyena_gated` in CUDA C++: one kernel forward and one backward, with nothing but the streams in device memory."""
+"""`hyena_gated` in CUDA C++: one kernel forward, one backward (two with taps), nothing but the streams in memory."""
 
 import torch
 from torch import Tensor
 
-from genomix_kernels.hyena_gated import modal_cuda
+from genomix_kernels.hyena_gated import fir_cuda, modal_cuda
 from genomix_kernels.hyena_gated.filters import HyenaState, Modes, Taps
+from genomix_kernels.hyena_gated.fir_autograd import hyena_fir
 from genomix_kernels.hyena_gated.modal_autograd import hyena_modal
 from genomix_kernels.hyena_gated.streams import streams_of
 
@@ -18,7 +19,8 @@ def hyena_gated_cuda(
     wants_state: bool = True,
 ) -> tuple[Tensor, HyenaState | None]:
     """As `hyena_gated`; the state after the last token if wanted."""
-    assert isinstance(inner, Modes)
+    if isinstance(inner, Taps):
+        return hyena_fir(fir_cuda, p, featurizer, inner, is_interleaved, state, wants_state)
     return hyena_modal(modal_cuda, p, featurizer, inner, is_interleaved, state, wants_state)
 
 
@@ -31,10 +33,11 @@ def why_not(
     wants_state: bool = True,
 ) -> str | None:
     """Return why this backend cannot serve, or None."""
-    if isinstance(inner, Taps):
-        return "filters with taps are Triton's"
     signals, _ = streams_of(p, is_interleaved)
-    reason = modal_cuda.why_not(signals, featurizer, inner)
+    if isinstance(inner, Taps):
+        reason = fir_cuda.why_not(signals, featurizer, inner)
+    else:
+        reason = modal_cuda.why_not(signals, featurizer, inner)
     if reason is not None:
         return reason
     parts = (p, featurizer.h, *inner[:3], *(state or ()))
@@ -43,6 +46,6 @@ def why_not(
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in parts):
         if state is not None:
             return "gradients behind a state are not taken"
-        if wants_state:
+        if wants_state and isinstance(inner, Modes):
             return "gradients of a state are not taken"
     return None

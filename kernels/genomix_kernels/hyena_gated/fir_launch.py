@@ -1,6 +1,5 @@
 """Launches of the gated filters with taps: which kernel, which grid, and the sums over what its programs leave."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from genomix_kernels.hyena_gated.blocked_backward import blocked_backward_kv_kernel, blocked_backward_q_kernel
 from genomix_kernels.hyena_gated.blocked_forward import blocked_forward_kernel
 from genomix_kernels.hyena_gated.filters import HyenaState, Taps
+from genomix_kernels.hyena_gated.fir_autograd import FirGradients
 from genomix_kernels.hyena_gated.short_kernels import REACH, short_backward_kernel, short_forward_kernel
 from genomix_kernels.hyena_gated.streams import Streams
 
@@ -22,16 +22,6 @@ FORWARD_BLOCKS = 2
 
 ENOUGH_PROGRAMS = 1024
 """Long stretches waste less at their ends; as many programs as this keep a large GPU busy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirGradients:
-    """Gradients of a gated filter's parameters, in fp32; those of the streams are written to tensors given."""
-
-    h: Tensor
-    skip: Tensor
-    bias: Tensor
-    featurizer: Tensor | None
 
 
 def fir_forward(

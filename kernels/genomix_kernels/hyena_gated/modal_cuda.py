@@ -28,17 +28,17 @@ The batch does not count, so that a sequence gives the same bits alone and in an
 
 OLDEST_CAPABILITY = (8, 0)
 
+FOLDER = PACKAGE / "hyena_gated" / "cuda"
 _COMMON = (
-    PACKAGE / "cuda" / "element.cuh", PACKAGE / "hyena_gated" / "cuda" / "modal.cuh",
-    PACKAGE / "hyena_gated" / "cuda" / "featurizer.cuh",
+    PACKAGE / "cuda" / "element.cuh", FOLDER / "fragments.cuh", FOLDER / "modal.cuh", FOLDER / "featurizer.cuh",
 )  # fmt: skip
-FORWARD = CudaSource("modal_forward", (*_COMMON, PACKAGE / "hyena_gated" / "cuda" / "modal_forward.cu"))
-BACKWARD = CudaSource("modal_backward", (*_COMMON, PACKAGE / "hyena_gated" / "cuda" / "modal_backward.cu"))
+FORWARD = CudaSource("modal_forward", (*_COMMON, FOLDER / "modal_forward.cu"))
+BACKWARD = CudaSource("modal_backward", (*_COMMON, FOLDER / "diagonals.cuh", FOLDER / "modal_backward.cu"))
 
 BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2}
 """Blocks of a multiprocessor, which limit the registers of a thread: 168 with three, 255 with two."""
 
-_ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
+ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
 
 def modal_forward(
@@ -115,7 +115,9 @@ def modal_backward(
     )
     has_q = streams.q is not None
     shared = _shared_bytes(
-        _count(streams) + 1, n_tables=5 if has_q else 4, n_toeplitz=1 + has_q,
+        _count(streams) + 1,
+        n_tables=5 if has_q else 4,
+        n_toeplitz=1 + has_q,
         n_floats=1024 + (0 if featurizer is None else 12 * THREADS),
     )
     launch(
@@ -126,7 +128,7 @@ def modal_backward(
     )  # fmt: skip
     return ModalGradients(
         log_poles=d_poles.sum(0), residues=d_residues.sum(0), skip=d_skip.sum(0), state=d_start,
-        featurizer=None if featurizer is None or d_taps is None else _of_featurizer(d_taps.sum(0), featurizer, rows),
+        featurizer=None if featurizer is None or d_taps is None else of_featurizer(d_taps.sum(0), featurizer, rows),
     )  # fmt: skip
 
 
@@ -137,28 +139,29 @@ def backward_tile(streams: Streams, seqlen: int, featurizer: Taps | None = None)
 
 def why_not(streams: Streams, featurizer: Taps | None, inner: Modes) -> str | None:
     """Return why these kernels cannot serve, or None."""
-    parts = [x for x in (*streams, *inner[:3]) if isinstance(x, Tensor)]
-    if featurizer is not None:
-        parts.append(featurizer.h)
-    k = streams.k
-    reason = why_not_cuda(OLDEST_CAPABILITY, *parts)
-    if reason is not None:
-        return reason
-    if k.dtype not in (torch.bfloat16, torch.float16):
-        return f"the kernel does not compute in {k.dtype}"
     if inner.log_poles.dtype is not torch.float32 or inner.residues.dtype is not torch.float32:
         return "poles and residues are not in real fp32"
-    if any(x.dtype not in _ELEMENTS for x in parts):
-        return "a parameter is in a dtype beyond fp32, bf16 and fp16"
     if inner.log_poles.shape[1] > MOST_MODES:
         return f"{inner.log_poles.shape[1]} modes are more than {MOST_MODES}"
     if featurizer is not None and featurizer.h.shape[1] > LONGEST_FEATURIZER:
         return f"the featurizer has {featurizer.h.shape[1]} taps, more than {LONGEST_FEATURIZER}"
-    if k.shape[1] < FEW_CHANNELS:
-        return f"{k.shape[1]} channels are fewer than {FEW_CHANNELS}: a channel's tokens are better split"
-    return next(
-        (reason for x in streams if x is not None and (reason := why_not_vectors(x)) is not None), None
-    )
+    if streams.k.shape[1] < FEW_CHANNELS:
+        return f"{streams.k.shape[1]} channels are fewer than {FEW_CHANNELS}: a channel's tokens are better split"
+    parameters = (None if featurizer is None else featurizer.h, *inner[:3])
+    return why_not_signals(streams, [x for x in parameters if isinstance(x, Tensor)])
+
+
+def why_not_signals(streams: Streams, parameters: list[Tensor]) -> str | None:
+    """Return why kernels that load eight tokens at once cannot take these signals and parameters, or None."""
+    signals = [x for x in streams if x is not None]
+    reason = why_not_cuda(OLDEST_CAPABILITY, *signals, *parameters)
+    if reason is not None:
+        return reason
+    if streams.k.dtype not in (torch.bfloat16, torch.float16):
+        return f"the kernel does not compute in {streams.k.dtype}"
+    if any(x.dtype not in ELEMENTS for x in parameters):
+        return "a parameter is in a dtype beyond fp32, bf16 and fp16"
+    return next((reason for x in signals if (reason := why_not_vectors(x)) is not None), None)
 
 
 def why_not_vectors(x: Tensor) -> str | None:
@@ -176,8 +179,8 @@ def _defines(streams: Streams, featurizer: Taps | None, inner: Modes) -> dict[st
         F=0 if featurizer is None else featurizer.h.shape[1],
         IS_FEATURIZER_REVERSED=int(featurizer is not None and featurizer.order == "cross_correlation"),
         HAS_SKIP=int(inner.skip is not None),
-        FEATURIZER=_ELEMENTS[torch.float32 if featurizer is None else featurizer.h.dtype],
-        SKIP=_ELEMENTS[torch.float32 if inner.skip is None else inner.skip.dtype],
+        FEATURIZER=ELEMENTS[torch.float32 if featurizer is None else featurizer.h.dtype],
+        SKIP=ELEMENTS[torch.float32 if inner.skip is None else inner.skip.dtype],
     )  # fmt: skip
 
 
@@ -197,7 +200,7 @@ def _strides(streams: Streams) -> list[int]:
     return [stride for x in streams for stride in ((0, 0) if x is None else x.stride()[:2])]
 
 
-def _of_featurizer(d_taps: Tensor, featurizer: Taps, rows: tuple[int, int]) -> Tensor:
+def of_featurizer(d_taps: Tensor, featurizer: Taps, rows: tuple[int, int]) -> Tensor:
     """Order sums, ``(D, 3, F)`` with that of the current input first, as the taps are."""
     d_taps = d_taps if featurizer.order == "convolution" else d_taps.flip(-1)
     return (d_taps if rows == (1, 3) else d_taps.transpose(0, 1)).reshape(featurizer.h.shape)

@@ -13,7 +13,7 @@
 
 constexpr int STREAMS = 2 + HAS_V + HAS_Q;
 constexpr int GRADIENT = STREAMS - 1, GATE = 1 + HAS_V;  // of the streams k, v, q, dy
-constexpr int DIAGONALS = 12, PADDED = 33;
+constexpr int DIAGONALS = 2 * SHIFTS;
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
@@ -67,7 +67,7 @@ DEVICE void times_both_tables(
     }
 }
 
-// Sums of M^T F whose blocks lie equally far from the diagonal: sum [6 D + shift + 2] for 32 D + 2 shift between blocks.
+// Sums of M^T F whose blocks lie equally far from the diagonal.
 DEVICE void add_diagonals(float (&sums)[DIAGONALS][4], const Words& m, const Words& f) {
     u32 ft[2][2][4];
 #pragma unroll
@@ -81,31 +81,9 @@ DEVICE void add_diagonals(float (&sums)[DIAGONALS][4], const Words& m, const Wor
 #pragma unroll
             for (int to = ch; to < 2; ++to)
 #pragma unroll
-                for (int p = 0; p < 4; ++p) product(sums[6 * (to - ch) + p - 2 * pair + 2], a, ft[0][to][p], ft[1][to][p]);
+                for (int p = 0; p < 4; ++p)
+                    product(sums[diagonal_of(to - ch, pair, p)], a, ft[0][to][p], ft[1][to][p]);
         }
-}
-
-// Sum what the warps left for one lag.
-DEVICE float sum_of_lag(const float* left, int lag) {
-    float sum = 0.0f;
-    for (int distance = 0; distance < 2; ++distance)
-        for (int e = 0; e < 2; ++e)
-            for (int odd = 0; odd < 2; ++odd) {
-                int rest = lag - 32 * distance - (e - odd);  // 2 shift + 8 (t - g / 2)
-                if (rest & 1) continue;
-                for (int half_g = 0; half_g < 4; ++half_g)
-                    for (int t = 0; t < 4; ++t) {
-                        int shift = rest / 2 - 4 * (t - half_g);  // of rows 0..7 of a product; rows 8..15 have one less
-                        int lane = 4 * (2 * half_g + odd) + t;
-                        for (int warp = 0; warp < WARPS; ++warp) {
-                            const float* of_warp = left + warp * DIAGONALS * 4 * PADDED + lane;
-                            int index = 6 * distance + shift + 2;
-                            if (shift >= -2 && shift <= 3) sum += of_warp[(index * 4 + e) * PADDED];
-                            if (shift >= -3 && shift <= 2) sum += of_warp[((index + 1) * 4 + 2 + e) * PADDED];
-                        }
-                    }
-            }
-    return sum;
 }
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
@@ -145,9 +123,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     make_mode_table(shared.modes_to_after, at, to_end);
     make_lagged_table(shared.lagged_tokens, at, [&](int n, int j) { return (CHUNK - 1 - j) * to_end(n, j); });
     make_lagged_table(shared.lagged_after, at, [&](int n, int i) { return (i + 1) * from_start(n, i); });
-    make_toeplitz(shared.transposed, shared.h, at, true);
+    make_toeplitz(shared.transposed, 2, shared.h, CHUNK, at, true);
 #if HAS_Q
-    make_toeplitz(shared.toeplitz, shared.h, at, false);
+    make_toeplitz(shared.toeplitz, 2, shared.h, CHUNK, at, false);
     make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * from_start(n, i); });
 #endif
     const Decays decays(modes, at, true);
@@ -428,8 +406,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     wait_for_copies<0>();
     barrier();
     float* left = reinterpret_cast<float*>(shared.inputs);
-#pragma unroll
-    for (int i = 0; i < 4 * DIAGONALS; ++i) left[(at.warp * DIAGONALS * 4 + i) * PADDED + at.lane] = diagonals[i / 4][i % 4];
+    leave_diagonals(left, diagonals, at);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -453,7 +430,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
     }
 #endif
     barrier();
-    if (thread_index() < CHUNK) shared.by_lag[thread_index()] = sum_of_lag(left, thread_index());
+    if (thread_index() < CHUNK) shared.by_lag[thread_index()] = sum_of_lag(left, thread_index(), 0, 2);
     barrier();
     {
         const int n = thread_index() / 8, part = thread_index() % 8;

@@ -38,7 +38,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_forward(
     make_token_table(shared.tokens_to_modes, at, [&](int n, int j) { return fast_exp(modes.a[n] * (CHUNK - 1 - j)); });
     make_mode_table(shared.modes_to_tokens, at, [&](int n, int i) { return modes.r[n] * fast_exp(modes.a[n] * (i + 1)); });
     const Decays decays(modes, at, false);
-    make_toeplitz(shared.toeplitz, shared.h, at, false);
+    make_toeplitz(shared.toeplitz, 2, shared.h, CHUNK, at, false);
     float state[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i)

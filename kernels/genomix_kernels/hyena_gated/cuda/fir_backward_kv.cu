@@ -1,0 +1,176 @@
+// Gated filters with taps, backward, the second of two passes: the gradients of k and v, of their featurizers, and of the
+// taps beyond the distances of the first. It walks backward in time: what follows a token is known when it is met.
+//
+// Defined by the caller: as for fir_forward.cu, without HAS_TAIL.
+
+constexpr int STREAMS = 4, GATE = 2, GRADIENT = 3;  // k, v, q, dy
+constexpr int NEAR = DISTANCES < 3 ? DISTANCES : 3, FAR = DISTANCES - NEAR;
+constexpr int SUMS = 2 * F;
+
+struct Shared {
+    uint4 inputs[Slots<STREAMS>::BYTES / 16];
+    uint4 table[DISTANCES * SHIFTS * 32];
+    float h[K];
+    alignas(16) RowTaps taps;
+};
+static_assert(sizeof(Shared) <= SHARED_SIZE, "the launch reserves too little shared memory");
+static_assert(sizeof(float) * WARPS * FAR * SHIFTS * 4 * PADDED <= Slots<STREAMS>::BYTES, "diagonals go where inputs were");
+
+KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
+    const Element* __restrict__ q, const Element* __restrict__ k, const Element* __restrict__ v,
+    const Element* __restrict__ dy, Element* __restrict__ dk, Element* __restrict__ dv, const FEATURIZER* featurizer,
+    const TAPS* filter, const SKIP* skip_gain, float* sums, float* d_taps, i64 channels, i64 seqlen, i64 n_groups,
+    i64 group_size, i64 n_blocks, i64 stretch, i64 x_batch, i64 x_channel, i64 dy_batch, i64 dy_channel, i64 dx_batch,
+    i64 dx_channel, i64 row_stream, i64 row_channel) {
+    SHARED_BYTES;
+    Shared& shared = *reinterpret_cast<Shared*>(shared_bytes);
+    const Place at;
+    const Channels mine(at, seqlen, n_groups, group_size, n_blocks, stretch);
+    const Slots<STREAMS> slots{shared.inputs};
+    const Element* rows[4][2];
+    Element* to[2][2];
+    float skip[2];
+    u32 last[3][2];
+    // the step after the stretch leaves its first gradients; the steps after that are inputs of the filter only
+    const i64 own_end = mine.first + (mine.end - mine.first + STEP - 1) / STEP * STEP;
+    const i64 start = min(own_end + PAST_STEPS * STEP, (seqlen - 1) / STEP * STEP);
+#pragma unroll
+    for (int hh = 0; hh < 2; ++hh) {
+        const i64 d = mine.channel[hh], offset = mine.b * x_batch + d * x_channel;
+        rows[0][hh] = k + offset, rows[1][hh] = v + offset, rows[GATE][hh] = q + offset;
+        rows[GRADIENT][hh] = dy + mine.b * dy_batch + d * dy_channel;
+        to[0][hh] = dk + mine.b * dx_batch + d * dx_channel;
+        to[1][hh] = dv + mine.b * dx_batch + d * dx_channel;
+        skip[hh] = HAS_SKIP ? load(skip_gain, d) : 0.0f;
+#pragma unroll
+        for (int s = 0; s < 3; ++s) {
+            last[s][hh] = at.t == 3 && mine.first <= start ? pair_before(rows[s][hh], start, seqlen, nullptr) : 0u;
+        }
+    }
+    if (mine.first <= start)
+#pragma unroll
+        for (int s = 0; s < STREAMS; ++s) slots.fetch(0, s, rows[s], mine.are_rows, start, seqlen, at);
+    commit_copies();
+    load_filter(shared.h, filter, mine.group);
+    load_row_taps(shared.taps, featurizer, mine, at, row_stream, row_channel);
+    make_toeplitz(shared.table, DISTANCES, shared.h, K, at, true);
+    barrier();
+
+    Block ring[RING] = {};
+    float of_taps[2][2][3] = {}, next[2][2][2] = {};
+#if K > 65
+    float diagonals[FAR * SHIFTS][4] = {};
+#endif
+    int stage = 0;
+    for (i64 first = start; first >= mine.first; first -= STEP, stage = 1 - stage) {
+        if (first > mine.first)
+#pragma unroll
+            for (int s = 0; s < STREAMS; ++s) slots.fetch(1 - stage, s, rows[s], mine.are_rows, first - STEP, seqlen, at);
+        commit_copies();
+        wait_for_copies<1>();
+        u32 before[3][2][2];
+        move_ring<true>(ring);
+        {
+            Words xq, f;
+            slots.read(stage, GATE, at, xq);
+            slots.read(stage, GRADIENT, at, f);
+            pairs_before(xq, last[GATE], at, before[GATE]);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                const int hh = s / 2, ch = s % 2;
+                float z[8], tq[3];
+                row_taps(shared.taps, GATE, hh, at, tq);
+                featurized(xq[hh][ch], before[GATE][hh][ch], tq, z);
+#pragma unroll
+                for (int p = 0; p < 4; ++p)
+                    ring[ch][hh][p] = pack(low_of(f[hh][ch][p]) * z[2 * p], high_of(f[hh][ch][p]) * z[2 * p + 1]);
+            }
+        }
+        Words xk, xv;
+        slots.read(stage, 0, at, xk);
+        slots.read(stage, 1, at, xv);
+        pairs_before(xk, last[0], at, before[0]);
+        pairs_before(xv, last[1], at, before[1]);
+        if (at.t == 3 && first > mine.first)
+#pragma unroll
+            for (int s = 0; s < 6; ++s) last[s / 2][s % 2] = pair_before(rows[s / 2][s % 2], first - STEP, seqlen, nullptr);
+        if (first > own_end) continue;
+
+        const bool is_own = first < mine.end;
+        float dm[8][4];
+        times_filter<true>(dm, ring, shared.table, at.lane);
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            const int hh = i / 8, ch = i / 4 % 2, p = i % 4;
+            const u32 f = ring[ch][hh][p];
+            dm[4 * ch + p][2 * hh] = fmaf(skip[hh], low_of(f), dm[4 * ch + p][2 * hh]);
+            dm[4 * ch + p][2 * hh + 1] = fmaf(skip[hh], high_of(f), dm[4 * ch + p][2 * hh + 1]);
+        }
+        float firsts[2][2][2][2], after[2][2][2][2];
+#pragma unroll
+        for (int s = 0; s < 4; ++s) {
+            const int hh = s / 2, ch = s % 2;
+            float zk[2], zv[2], tk[3], tv[3];
+            row_taps(shared.taps, 0, hh, at, tk);
+            row_taps(shared.taps, 1, hh, at, tv);
+            featurized_pair(xk[hh][ch][0], before[0][hh][ch], tk, zk);
+            featurized_pair(xv[hh][ch][0], before[1][hh][ch], tv, zv);
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                firsts[0][hh][ch][e] = dm[4 * ch][2 * hh + e] * zv[e];
+                firsts[1][hh][ch][e] = dm[4 * ch][2 * hh + e] * zk[e];
+            }
+        }
+        if (is_own) {
+            Block m[2];
+#pragma unroll
+            for (int stream = 0; stream < 2; ++stream) pairs_after(firsts[stream], next[stream], at, after[stream]);
+#pragma unroll
+            for (int s = 0; s < 4; ++s) {
+                const int hh = s / 2, ch = s % 2;
+                float zk[8], zv[8], dx[8], tk[3], tv[3];
+                row_taps(shared.taps, 0, hh, at, tk);
+                row_taps(shared.taps, 1, hh, at, tv);
+                featurized(xk[hh][ch], before[0][hh][ch], tk, zk);
+                featurized(xv[hh][ch], before[1][hh][ch], tv, zv);
+#pragma unroll
+                for (int p = 0; p < 4; ++p) m[ch][hh][p] = pack(zk[2 * p] * zv[2 * p], zk[2 * p + 1] * zv[2 * p + 1]);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) {
+                    const float gradient = dm[4 * ch + j / 2][2 * hh + j % 2];
+                    zk[j] *= gradient, zv[j] *= gradient;
+                }
+                const i64 t = first + 32 * ch + 8 * at.t;
+                const bool is_there = t < mine.end && mine.are_rows[hh];
+                segment_backward(of_taps[0][hh], dx, zv, after[0][hh][ch], xk[hh][ch], before[0][hh][ch], tk);
+                if (is_there) store_streaming(to[0][hh] + t, packed(dx));
+                segment_backward(of_taps[1][hh], dx, zk, after[1][hh][ch], xv[hh][ch], before[1][hh][ch], tv);
+                if (is_there) store_streaming(to[1][hh] + t, packed(dx));
+            }
+#if K > 65
+            add_diagonals<NEAR, FAR, false>(diagonals, ring, m);
+#endif
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i) next[i / 4][i / 2 % 2][i % 2] = firsts[i / 4][i / 2 % 2][0][i % 2];
+    }
+
+    const i64 program = mine.first / stretch, n_stretches = n_blocks * WARPS;
+#pragma unroll
+    for (int hh = 0; hh < 2; ++hh) {
+        float* out = sums + ((mine.b * channels + mine.channel[hh]) * n_stretches + program) * SUMS;
+#pragma unroll
+        for (int i = 0; i < SUMS; ++i) {
+            const float sum = sum_of_row(of_taps[i / F][hh][i % F]);
+            if (at.t == 0 && mine.are_rows[hh]) out[i] = sum;
+        }
+    }
+#if K > 65
+    wait_for_copies<0>();
+    barrier();
+    float* left = reinterpret_cast<float*>(shared.inputs);
+    leave_diagonals(left, diagonals, at);
+    barrier();
+    d_taps[block_index() * THREADS + thread_index()] = sum_of_lag(left, thread_index(), NEAR, FAR);
+#endif
+}
