@@ -107,16 +107,20 @@ template <bool IS_BACKWARD> DEVICE void move_ring(Block (&ring)[RING]) {
         }
 }
 
-// The two tokens before each segment of a step, given the last words of the step before.
-DEVICE void pairs_before(const Words& x, const u32 (&last)[2], const Place& at, u32 (&before)[2][2]) {
+// The two tokens before each segment of a step, given the last words of its segments and of the step before.
+DEVICE void pairs_before(const u32 (&ends)[2][2], const u32 (&last)[2], const Place& at, u32 (&before)[2][2]) {
 #pragma unroll
     for (int hh = 0; hh < 2; ++hh) {
-        const u32 first = at.t == 3 ? last[hh] : x[hh][0][3], second = at.t == 3 ? x[hh][0][3] : x[hh][1][3];
+        const u32 first = at.t == 3 ? last[hh] : ends[hh][0], second = at.t == 3 ? ends[hh][0] : ends[hh][1];
         const int source = at.t ? at.lane - 1 : at.lane + 3;
         before[hh][0] = shuffle(first, source);
         before[hh][1] = shuffle(second, source);
     }
+}DEVICE void pairs_before(const Words& x, const u32 (&last)[2], const Place& at, u32 (&before)[2][2]) {
+    const u32 ends[2][2] = {{x[0][0][3], x[0][1][3]}, {x[1][0][3], x[1][1][3]}};
+    pairs_before(ends, last, at, before);
 }
+
 // What a lane needs of the values after each of its segments; `next` are the first two of the step after.
 DEVICE void pairs_after(const float (&first)[2][2][2], const float (&next)[2][2], const Place& at, float (&after)[2][2][2]) {
 #pragma unroll

@@ -61,6 +61,12 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
 #if K > 65
     float diagonals[FAR * SHIFTS][4] = {};
 #endif
+    // what lies before the step before `first`, on its way while that of `first` is computed
+    auto fetch_last = [&](i64 first) {
+        if (at.t == 3 && first > mine.first)
+#pragma unroll
+            for (int s = 0; s < 6; ++s) last[s / 2][s % 2] = pair_before(rows[s / 2][s % 2], first - STEP, seqlen, nullptr);
+    };
     int stage = 0;
     for (i64 first = start; first >= mine.first; first -= STEP, stage = 1 - stage) {
         if (first > mine.first)
@@ -68,37 +74,44 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
             for (int s = 0; s < STREAMS; ++s) slots.fetch(1 - stage, s, rows[s], mine.are_rows, first - STEP, seqlen, at);
         commit_copies();
         wait_for_copies<1>();
-        u32 before[3][2][2];
         move_ring<true>(ring);
         {
             Words xq, f;
+            u32 before[2][2];
             slots.read(stage, GATE, at, xq);
             slots.read(stage, GRADIENT, at, f);
-            pairs_before(xq, last[GATE], at, before[GATE]);
+            pairs_before(xq, last[GATE], at, before);
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 const int hh = s / 2, ch = s % 2;
                 float z[8], tq[3];
                 row_taps(shared.taps, GATE, hh, at, tq);
-                featurized(xq[hh][ch], before[GATE][hh][ch], tq, z);
+                featurized(xq[hh][ch], before[hh][ch], tq, z);
 #pragma unroll
                 for (int p = 0; p < 4; ++p)
                     ring[ch][hh][p] = pack(low_of(f[hh][ch][p]) * z[2 * p], high_of(f[hh][ch][p]) * z[2 * p + 1]);
             }
         }
-        Words xk, xv;
-        slots.read(stage, 0, at, xk);
-        slots.read(stage, 1, at, xv);
-        pairs_before(xk, last[0], at, before[0]);
-        pairs_before(xv, last[1], at, before[1]);
-        if (at.t == 3 && first > mine.first)
-#pragma unroll
-            for (int s = 0; s < 6; ++s) last[s / 2][s % 2] = pair_before(rows[s / 2][s % 2], first - STEP, seqlen, nullptr);
-        if (first > own_end) continue;
-
+        if (first > own_end) {
+            fetch_last(first);
+            continue;
+        }
         const bool is_own = first < mine.end;
         float dm[8][4];
         times_filter<true>(dm, ring, shared.table, at.lane);
+        // read segment by segment: the products need the registers
+        u32 before[2][2][2];
+        auto segment = [&](int stream, int s, u32 (&x)[4]) {
+            const uint4 words = slots.at(stage, stream, at)[32 * s];
+            x[0] = words.x, x[1] = words.y, x[2] = words.z, x[3] = words.w;
+        };
+#pragma unroll
+        for (int stream = 0; stream < 2; ++stream) {
+            const uint4* words = slots.at(stage, stream, at);
+            const u32 ends[2][2] = {{words[0].w, words[32].w}, {words[64].w, words[96].w}};
+            pairs_before(ends, last[stream], at, before[stream]);
+        }
+        fetch_last(first);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             const int hh = i / 8, ch = i / 4 % 2, p = i % 4;
@@ -113,8 +126,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
             float zk[2], zv[2], tk[3], tv[3];
             row_taps(shared.taps, 0, hh, at, tk);
             row_taps(shared.taps, 1, hh, at, tv);
-            featurized_pair(xk[hh][ch][0], before[0][hh][ch], tk, zk);
-            featurized_pair(xv[hh][ch][0], before[1][hh][ch], tv, zv);
+            featurized_pair(slots.at(stage, 0, at)[32 * s].x, before[0][hh][ch], tk, zk);
+            featurized_pair(slots.at(stage, 1, at)[32 * s].x, before[1][hh][ch], tv, zv);
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 firsts[0][hh][ch][e] = dm[4 * ch][2 * hh + e] * zv[e];
@@ -129,10 +142,13 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
             for (int s = 0; s < 4; ++s) {
                 const int hh = s / 2, ch = s % 2;
                 float zk[8], zv[8], dx[8], tk[3], tv[3];
+                u32 xk[4], xv[4];
+                segment(0, s, xk);
+                segment(1, s, xv);
                 row_taps(shared.taps, 0, hh, at, tk);
                 row_taps(shared.taps, 1, hh, at, tv);
-                featurized(xk[hh][ch], before[0][hh][ch], tk, zk);
-                featurized(xv[hh][ch], before[1][hh][ch], tv, zv);
+                featurized(xk, before[0][hh][ch], tk, zk);
+                featurized(xv, before[1][hh][ch], tv, zv);
 #pragma unroll
                 for (int p = 0; p < 4; ++p) m[ch][hh][p] = pack(zk[2 * p] * zv[2 * p], zk[2 * p + 1] * zv[2 * p + 1]);
 #pragma unroll
@@ -142,9 +158,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
                 }
                 const i64 t = first + 32 * ch + 8 * at.t;
                 const bool is_there = t < mine.end && mine.are_rows[hh];
-                segment_backward(of_taps[0][hh], dx, zv, after[0][hh][ch], xk[hh][ch], before[0][hh][ch], tk);
+                segment_backward(of_taps[0][hh], dx, zv, after[0][hh][ch], xk, before[0][hh][ch], tk);
                 if (is_there) store_streaming(to[0][hh] + t, packed(dx));
-                segment_backward(of_taps[1][hh], dx, zk, after[1][hh][ch], xv[hh][ch], before[1][hh][ch], tv);
+                segment_backward(of_taps[1][hh], dx, zk, after[1][hh][ch], xv, before[1][hh][ch], tv);
                 if (is_there) store_streaming(to[1][hh] + t, packed(dx));
             }
 #if K > 65

@@ -86,18 +86,19 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_q(
                 last[0][hh] = xk[hh][1][3], last[1][hh] = xv[hh][1][3];
             }
         }
-        Words xq;
-        slots.read(stage, GATE, at, xq);
-        u32 before[2][2];
-        pairs_before(xq, last[2], at, before);
-        last[2][0] = xq[0][1][3], last[2][1] = xq[1][1][3];
+        const u32 q_last[2] = {last[GATE][0], last[GATE][1]};
+        last[GATE][0] = slots.at(stage, GATE, at)[32].w, last[GATE][1] = slots.at(stage, GATE, at)[96].w;
         if (first < mine.first) continue;
 
         const bool is_own = first < mine.end;
         float y[8][4];
         times_filter<false>(y, ring, shared.table, at.lane);
-        Words x_dy;
+        // read only now: the products need the registers
+        Words xq, x_dy;
+        u32 before[2][2];
+        slots.read(stage, GATE, at, xq);
         slots.read(stage, GRADIENT, at, x_dy);
+        pairs_before(xq, q_last, at, before);
         Block f[2];
         float firsts[2][2][2], after[2][2][2];
 #pragma unroll
