@@ -10,6 +10,9 @@ constexpr int SUMS = 2 * F;
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
     uint4 table[DISTANCES * SHIFTS * 32];
+    // the segments before a step, of k, v and q: walking backward they come last
+    uint4 earlier[2][3][WARPS][2][8];
+    float2 later[2][WARPS][2][8];  // the first gradients of the step after
     float h[K];
     alignas(16) RowTaps taps;
 };
@@ -27,29 +30,39 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
     const Place at;
     const Channels mine(at, seqlen, n_groups, group_size, n_blocks, stretch);
     const Slots<STREAMS> slots{shared.inputs};
-    const Element* rows[4][2];
-    Element* to[2][2];
     float skip[2];
-    u32 last[3][2];
+    i64 x_row[2], dy_row[2], dx_row[2];
     // the step after the stretch leaves its first gradients; the steps after that are inputs of the filter only
     const i64 own_end = mine.first + (mine.end - mine.first + STEP - 1) / STEP * STEP;
     const i64 start = min(own_end + PAST_STEPS * STEP, (seqlen - 1) / STEP * STEP);
 #pragma unroll
     for (int hh = 0; hh < 2; ++hh) {
-        const i64 d = mine.channel[hh], offset = mine.b * x_batch + d * x_channel;
-        rows[0][hh] = k + offset, rows[1][hh] = v + offset, rows[GATE][hh] = q + offset;
-        rows[GRADIENT][hh] = dy + mine.b * dy_batch + d * dy_channel;
-        to[0][hh] = dk + mine.b * dx_batch + d * dx_channel;
-        to[1][hh] = dv + mine.b * dx_batch + d * dx_channel;
+        const i64 d = mine.channel[hh];
+        x_row[hh] = mine.b * x_batch + d * x_channel;
+        dy_row[hh] = mine.b * dy_batch + d * dy_channel;
+        dx_row[hh] = mine.b * dx_batch + d * dx_channel;
         skip[hh] = HAS_SKIP ? load(skip_gain, d) : 0.0f;
-#pragma unroll
-        for (int s = 0; s < 3; ++s) {
-            last[s][hh] = at.t == 3 && mine.first <= start ? pair_before(rows[s][hh], start, seqlen, nullptr) : 0u;
-        }
     }
-    if (mine.first <= start)
+    auto fetch = [&](int to_stage, i64 first) {
+        const Element* bases[STREAMS] = {k, v, q, dy};
 #pragma unroll
-        for (int s = 0; s < STREAMS; ++s) slots.fetch(0, s, rows[s], mine.are_rows, start, seqlen, at);
+        for (int hh = 0; hh < 2; ++hh) {
+            const i64 x_at = x_row[hh] + first, dy_at = dy_row[hh] + first;
+#pragma unroll
+            for (int s = 0; s < STREAMS; ++s) {
+                slots.fetch_row(to_stage, s, hh, bases[s] + (s == GRADIENT ? dy_at : x_at), mine.are_rows[hh], first, seqlen, at);
+                if (s != GRADIENT && at.t == 3)
+                    copy_async(&shared.earlier[to_stage][s][at.warp][hh][at.g], bases[s] + (first > 0 ? x_at - 8 : x_at),
+                               first > 0 && mine.are_rows[hh]);
+            }
+        }
+    };
+    // the two tokens before a step, for the lanes that hold the ends of rows
+    auto earlier = [&](int stage, int stream, u32 (&last)[2]) {
+#pragma unroll
+        for (int hh = 0; hh < 2; ++hh) last[hh] = at.t == 3 ? shared.earlier[stage][stream][at.warp][hh][at.g].w : 0u;
+    };
+    if (mine.first <= start) fetch(0, start);
     commit_copies();
     load_filter(shared.h, filter, mine.group);
     load_row_taps(shared.taps, featurizer, mine, at, row_stream, row_channel);
@@ -57,30 +70,26 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
     barrier();
 
     Block ring[RING] = {};
-    float of_taps[2][2][3] = {}, next[2][2][2] = {};
+    float of_taps[2][2][3] = {};
+    if (at.t == 0)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) shared.later[i / 2][at.warp][i % 2][at.g] = make_float2(0.0f, 0.0f);
 #if K > 65
     float diagonals[FAR * SHIFTS][4] = {};
 #endif
-    // what lies before the step before `first`, on its way while that of `first` is computed
-    auto fetch_last = [&](i64 first) {
-        if (at.t == 3 && first > mine.first)
-#pragma unroll
-            for (int s = 0; s < 6; ++s) last[s / 2][s % 2] = pair_before(rows[s / 2][s % 2], first - STEP, seqlen, nullptr);
-    };
     int stage = 0;
     for (i64 first = start; first >= mine.first; first -= STEP, stage = 1 - stage) {
-        if (first > mine.first)
-#pragma unroll
-            for (int s = 0; s < STREAMS; ++s) slots.fetch(1 - stage, s, rows[s], mine.are_rows, first - STEP, seqlen, at);
+        if (first > mine.first) fetch(1 - stage, first - STEP);
         commit_copies();
         wait_for_copies<1>();
         move_ring<true>(ring);
         {
             Words xq, f;
-            u32 before[2][2];
+            u32 before[2][2], last[2];
+            earlier(stage, GATE, last);
             slots.read(stage, GATE, at, xq);
             slots.read(stage, GRADIENT, at, f);
-            pairs_before(xq, last[GATE], at, before);
+            pairs_before(xq, last, at, before);
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 const int hh = s / 2, ch = s % 2;
@@ -92,10 +101,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
                     ring[ch][hh][p] = pack(low_of(f[hh][ch][p]) * z[2 * p], high_of(f[hh][ch][p]) * z[2 * p + 1]);
             }
         }
-        if (first > own_end) {
-            fetch_last(first);
-            continue;
-        }
+        if (first > own_end) continue;
         const bool is_own = first < mine.end;
         float dm[8][4];
         times_filter<true>(dm, ring, shared.table, at.lane);
@@ -107,11 +113,12 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
         };
 #pragma unroll
         for (int stream = 0; stream < 2; ++stream) {
+            u32 last[2];
+            earlier(stage, stream, last);
             const uint4* words = slots.at(stage, stream, at);
             const u32 ends[2][2] = {{words[0].w, words[32].w}, {words[64].w, words[96].w}};
-            pairs_before(ends, last[stream], at, before[stream]);
+            pairs_before(ends, last, at, before[stream]);
         }
-        fetch_last(first);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             const int hh = i / 8, ch = i / 4 % 2, p = i % 4;
@@ -137,7 +144,16 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
         if (is_own) {
             Block m[2];
 #pragma unroll
-            for (int stream = 0; stream < 2; ++stream) pairs_after(firsts[stream], next[stream], at, after[stream]);
+            for (int stream = 0; stream < 2; ++stream) {
+                float next[2][2] = {};
+                if (at.t == 0)
+#pragma unroll
+                    for (int hh = 0; hh < 2; ++hh) {
+                        const float2 both = shared.later[stream][at.warp][hh][at.g];
+                        next[hh][0] = both.x, next[hh][1] = both.y;
+                    }
+                pairs_after(firsts[stream], next, at, after[stream]);
+            }
 #pragma unroll
             for (int s = 0; s < 4; ++s) {
                 const int hh = s / 2, ch = s % 2;
@@ -159,16 +175,18 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
                 const i64 t = first + 32 * ch + 8 * at.t;
                 const bool is_there = t < mine.end && mine.are_rows[hh];
                 segment_backward(of_taps[0][hh], dx, zv, after[0][hh][ch], xk, before[0][hh][ch], tk);
-                if (is_there) store_streaming(to[0][hh] + t, packed(dx));
+                if (is_there) store_streaming(dk + (dx_row[hh] + t), packed(dx));
                 segment_backward(of_taps[1][hh], dx, zk, after[1][hh][ch], xv, before[1][hh][ch], tv);
-                if (is_there) store_streaming(to[1][hh] + t, packed(dx));
+                if (is_there) store_streaming(dv + (dx_row[hh] + t), packed(dx));
             }
 #if K > 65
             add_diagonals<NEAR, FAR, false>(diagonals, ring, m);
 #endif
         }
+        if (at.t == 0)
 #pragma unroll
-        for (int i = 0; i < 8; ++i) next[i / 4][i / 2 % 2][i % 2] = firsts[i / 4][i / 2 % 2][0][i % 2];
+            for (int i = 0; i < 4; ++i)
+                shared.later[i / 2][at.warp][i % 2][at.g] = make_float2(firsts[i / 2][i % 2][0][0], firsts[i / 2][i % 2][0][1]);
     }
 
     const i64 program = mine.first / stretch, n_stretches = n_blocks * WARPS;

@@ -74,12 +74,17 @@ template <int STREAMS> struct Slots {
     DEVICE void fetch(
         int stage, int stream, const Element* const (&rows)[2], const bool (&are_rows)[2], i64 first, i64 seqlen,
         const Place& place) const {
-        uint4* to = at(stage, stream, place);
 #pragma unroll
-        for (int s = 0; s < 4; ++s) {
-            i64 t = first + 32 * (s % 2) + 8 * place.t;
-            bool is_there = t >= 0 && t < seqlen && are_rows[s / 2];
-            copy_async(to + 32 * s, rows[s / 2] + (is_there ? t : 0), is_there);
+        for (int hh = 0; hh < 2; ++hh) fetch_row(stage, stream, hh, rows[hh] + first, are_rows[hh], first, seqlen, place);
+    }
+    // `from` is where token `first` would be
+    DEVICE void fetch_row(
+        int stage, int stream, int hh, const Element* from, bool is_row, i64 first, i64 seqlen, const Place& place) const {
+#pragma unroll
+        for (int ch = 0; ch < 2; ++ch) {
+            const int t = 32 * ch + 8 * place.t;
+            const bool is_there = first + t >= 0 && first + t < seqlen && is_row;
+            copy_async(at(stage, stream, place) + 32 * (2 * hh + ch), is_there ? from + t : from - first, is_there);
         }
     }
     // `zero` is one that the compiler does not know: words that come out of an operation are put in place for products
