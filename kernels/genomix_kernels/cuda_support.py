@@ -1,8 +1,7 @@
 """CUDA C++ kernels without a compiler at installation: compiled by NVRTC through cuda-core when first used, and kept.
 
-A kernel is source text in this package. Its shape-independent settings are macros; each set of them is compiled once for
-each architecture and kept on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was
-made of.
+A kernel is source text in this package. Its settings are macros; each set of them is compiled once for each architecture
+and kept on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was made of.
 """
 
 import hashlib
@@ -53,7 +52,7 @@ def why_no_nvrtc() -> str | None:
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
         return "cuda-core is not installed (pip install 'genomix-fm[cuda]')"
     if not hasattr(importlib.import_module("cuda.core"), "Program"):
-        return f"cuda-core {importlib.metadata.version('cuda-core')} is older than 0.5"
+        return f"cuda-core {importlib.metadata.version('cuda-core')} is too old (pip install -U cuda-core)"
     return None
 
 

@@ -93,3 +93,43 @@ DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"
 template <int N> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
 DEVICE void store_streaming(void* to, uint4 value) { __stcs(reinterpret_cast<uint4*>(to), value); }
+
+// arithmetic of two fp16 values in a word, and products of fp16 summed in fp16: their results are words already
+
+DEVICE u32 half_add(u32 a, u32 b) {
+    u32 sum;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+DEVICE u32 half_sub(u32 a, u32 b) {
+    u32 difference;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
+    return difference;
+}
+DEVICE u32 half_mul(u32 a, u32 b) {
+    u32 scaled;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scaled) : "r"(a), "r"(b));
+    return scaled;
+}
+DEVICE u32 half_fma(u32 a, u32 b, u32 c) {
+    u32 sum;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+// c - a b
+DEVICE u32 half_fnma(u32 a, u32 b, u32 c) {
+    u32 sum;
+    asm("{.reg .b32 n; neg.f16x2 n, %1; fma.rn.f16x2 %0, n, %2, %3;}" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+
+DEVICE void product_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0, %1}, {%2, %3, %4, %5}, {%6, %7}, {%0, %1};"
+        : "+r"(c[0]), "+r"(c[1]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+DEVICE void product_alone_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0, %1}, {%2, %3, %4, %5}, {%6, %7}, {%8, %8};"
+        : "=r"(c[0]), "=r"(c[1]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0u));
+}
+
+DEVICE u32 as_bits(float x) { return __float_as_uint(x); }

@@ -155,4 +155,10 @@ def _defines(streams: Streams, featurizer: Taps, inner: Taps) -> dict[str, int |
 
 def _shared_bytes(inner: Taps, n_streams: int) -> int:
     distances = (inner.h.shape[1] + 30) // 32 + 1
-    return n_streams * 2 * WARPS * 2048 + distances * 6 * 32 * 16 + LONGEST * 4 + 3 * 16 * 16 + 64 + 2 * 4 * WARPS * 16 * 16
+    inputs, table, taps, ends = (
+        n_streams * 2 * WARPS * 2048,
+        distances * 6 * 32 * 16,
+        3 * 16 * 16,
+        2 * 4 * WARPS * 256,
+    )
+    return inputs + table + taps + ends + LONGEST * 4 + 64

@@ -72,7 +72,7 @@ class _Modal(torch.autograd.Function):
             None if skip is None else found.skip.to(skip.dtype), None if state is None else found.state,
         ]  # fmt: skip
         if rest is not None:
-            all_found = [a if b is None else a + b for a, b in zip(all_found, rest, strict=True)]  # type: ignore[operator]
+            all_found = [a if b is None else a + b for a, b in zip(all_found, rest, strict=True)]
         return None, *all_found
 
 

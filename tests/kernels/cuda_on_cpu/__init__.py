@@ -13,9 +13,16 @@ from genomix_kernels.cuda_support import CudaSource, Defines
 HERE = Path(__file__).parent
 _MAIN = """
 #include <utility>
-template <class A> A cast(i64 x) {{ if constexpr (std::is_pointer_v<A>) return reinterpret_cast<A>(x); else return x; }}
-template <class... A, size_t... I> void call(void (*f)(A...), const i64* x, std::index_sequence<I...>) {{ f(cast<A>(x[I])...); }}
-template <class... A> void call(void (*f)(A...), const i64* x) {{ call(f, x, std::make_index_sequence<sizeof...(A)>()); }}
+template <class A> A cast(i64 x) {{
+    if constexpr (std::is_pointer_v<A>) return reinterpret_cast<A>(x);
+    else return x;
+}}
+template <class... A, size_t... I> void call(void (*f)(A...), const i64* x, std::index_sequence<I...>) {{
+    f(cast<A>(x[I])...);
+}}
+template <class... A> void call(void (*f)(A...), const i64* x) {{
+    call(f, x, std::make_index_sequence<sizeof...(A)>());
+}}
 extern "C" void run(i64 grid_x, i64 grid_y, int threads, i64 shared, const i64* x) {{
     run_grid(grid_x, grid_y, threads, shared, [=] {{ call({kernel}, x); }});
 }}

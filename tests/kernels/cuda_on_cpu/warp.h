@@ -175,3 +175,21 @@ static inline void copy_async(void* to, const void* from, bool is_there) {
 static inline void commit_copies() {}
 template <int N> static void wait_for_copies() {}
 static inline void store_streaming(void* to, uint4 value) { memcpy(to, &value, 16); }
+
+template <class Op> static inline u32 half_by_half(u32 a, u32 b, u32 c, Op op) {
+    return to_fp16(op(low_fp16(a), low_fp16(b), low_fp16(c))) | to_fp16(op(high_fp16(a), high_fp16(b), high_fp16(c))) << 16;
+}
+static inline u32 half_add(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x + y; }); }
+static inline u32 half_sub(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x - y; }); }
+static inline u32 half_mul(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x * y; }); }
+static inline u32 half_fma(u32 a, u32 b, u32 c) { return half_by_half(a, b, c, [](float x, float y, float z) { return x * y + z; }); }
+static inline u32 half_fnma(u32 a, u32 b, u32 c) { return half_by_half(a, b, c, [](float x, float y, float z) { return z - x * y; }); }
+static inline void product_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1) {
+    float sums[4] = {low_fp16(c[0]), high_fp16(c[0]), low_fp16(c[1]), high_fp16(c[1])};
+    product_any<false>(sums, a, b0, b1);
+    c[0] = pack_fp16(sums[0], sums[1]), c[1] = pack_fp16(sums[2], sums[3]);
+}
+static inline void product_alone_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1) {
+    c[0] = c[1] = 0;
+    product_in_half(c, a, b0, b1);
+}
