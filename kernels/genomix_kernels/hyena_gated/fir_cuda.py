@@ -26,6 +26,9 @@ SHORTEST, LONGEST = 9, 128
 SMALLEST_GROUP = 8
 """Channels that share a filter: a product has 16 rows, one a channel."""
 
+NEAR_LAGS = 65
+"""Taps of which the first of the two passes backward finds every gradient."""
+
 WARPS = 4
 STEP = 64
 SHORTEST_STRETCH = 512
@@ -89,9 +92,11 @@ def fir_backward(
     n_groups, _group_size, n_blocks, _ = sizes
     n_featurizer = featurizer.h.shape[1]
     like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
-    sums_q = torch.zeros(batch, channels, n_blocks * WARPS, n_featurizer + 1, **like)
-    sums_kv = torch.zeros(batch, channels, n_blocks * WARPS, 2 * n_featurizer, **like)
-    lags = torch.zeros(2, grid[0], THREADS, **like)
+    sums_q = torch.empty(batch, channels, n_blocks * WARPS, n_featurizer + 1, **like)
+    sums_kv = torch.empty(batch, channels, n_blocks * WARPS, 2 * n_featurizer, **like)
+    lags = torch.empty(2, grid[0], THREADS, **like)
+    if inner.h.shape[1] <= NEAR_LAGS:  # all of them are found by the first pass
+        lags[1] = 0.0
     shared = _shared_bytes(inner, 4)
     rest = (
         featurizer.h, inner.h, inner.skip, None, None, channels, seqlen, *sizes, k.stride(0), k.stride(1),
@@ -146,7 +151,8 @@ def _plan(streams: Streams, inner: Taps, blocks: int) -> tuple[tuple[int], tuple
 def _defines(streams: Streams, featurizer: Taps, inner: Taps) -> dict[str, int | str]:
     return dict(
         FP16=int(streams.k.dtype is torch.float16), K=inner.h.shape[1],
-        IS_REVERSED=int(inner.order == "cross_correlation"), TAPS=ELEMENTS[inner.h.dtype], F=featurizer.h.shape[1],
+        IS_REVERSED=int(inner.order == "cross_correlation"), TAPS=ELEMENTS[inner.h.dtype],
+        IS_EXACT=int(inner.h.dtype is streams.k.dtype), F=featurizer.h.shape[1],
         IS_FEATURIZER_REVERSED=int(featurizer.order == "cross_correlation"), FEATURIZER=ELEMENTS[featurizer.h.dtype],
         HAS_SKIP=int(inner.skip is not None),
         SKIP=ELEMENTS[torch.float32 if inner.skip is None else inner.skip.dtype],

@@ -35,8 +35,11 @@ _COMMON = (
 FORWARD = CudaSource("modal_forward", (*_COMMON, FOLDER / "modal_forward.cu"))
 BACKWARD = CudaSource("modal_backward", (*_COMMON, FOLDER / "diagonals.cuh", FOLDER / "modal_backward.cu"))
 
-BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2}
+BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2, "short backward": 3}
 """Blocks of a multiprocessor, which limit the registers of a thread: 168 with three, 255 with two."""
+
+SHORT = 16_384
+"""Up to so many tokens what a block does before and after its tiles counts: more blocks hide more of it."""
 
 ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
@@ -109,7 +112,14 @@ def modal_backward(
     d_taps = torch.empty(batch, channels, 3, n_taps, **like) if featurizer is not None else None
     if why_not_vectors(dy) is not None:
         dy = dy.clone(memory_format=torch.contiguous_format)
-    blocks = BLOCKS["backward" if featurizer is None else "featurized backward"]
+    kind = (
+        "featurized backward"
+        if featurizer is not None
+        else "backward"
+        if seqlen > SHORT
+        else "short backward"
+    )
+    blocks = BLOCKS[kind]
     defines = _defines(streams, featurizer, inner) | dict(
         HAS_TAIL=0, HAS_END=int(d_final is not None), BLOCKS=blocks
     )
@@ -127,8 +137,8 @@ def modal_backward(
         n_modes, *_strides(streams), dy.stride(0), dy.stride(1), *_strides(d_streams), *rows,
     )  # fmt: skip
     return ModalGradients(
-        log_poles=d_poles.sum(0), residues=d_residues.sum(0), skip=d_skip.sum(0), state=d_start,
-        featurizer=None if featurizer is None or d_taps is None else of_featurizer(d_taps.sum(0), featurizer, rows),
+        log_poles=_over_batch(d_poles), residues=_over_batch(d_residues), skip=_over_batch(d_skip), state=d_start,
+        featurizer=None if featurizer is None or d_taps is None else of_featurizer(_over_batch(d_taps), featurizer, rows),
     )  # fmt: skip
 
 
@@ -198,6 +208,10 @@ def _taps(featurizer: Taps | None) -> Tensor | None:
 
 def _strides(streams: Streams) -> list[int]:
     return [stride for x in streams for stride in ((0, 0) if x is None else x.stride()[:2])]
+
+
+def _over_batch(x: Tensor) -> Tensor:
+    return x[0] if len(x) == 1 else x.sum(0)
 
 
 def of_featurizer(d_taps: Tensor, featurizer: Taps, rows: tuple[int, int]) -> Tensor:

@@ -9,29 +9,45 @@ constexpr int PADDED = 33;  // words between the values of neighbouring accumula
 // of the pair of words of M and the word of F within their blocks of 32 tokens
 DEVICE int diagonal_of(int distance, int pair, int word) { return SHIFTS * distance + word - 2 * pair + 2; }
 
-template <int N> DEVICE void leave_diagonals(float* left, const float (&sums)[N][4], const Place& at) {
+// Leave the sums of all warps, in a fixed order, as those of one; ends with a barrier.
+template <int N> DEVICE void gather_diagonals(float* left, const float (&sums)[N][4], const Place& at) {
+    barrier();
 #pragma unroll
     for (int i = 0; i < 4 * N; ++i) left[(at.warp * N * 4 + i) * PADDED + at.lane] = sums[i / 4][i % 4];
+    barrier();
+#pragma unroll
+    for (int i = at.warp; i < 4 * N; i += WARPS) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int warp = 0; warp < WARPS; ++warp) sum += left[(warp * N * 4 + i) * PADDED + at.lane];
+        left[i * PADDED + at.lane] = sum;  // of the first warp's, which no other thread reads here
+    }
+    barrier();
 }
 
-// Sum what the warps left for one lag, of accumulators for `n` distances from `first` on.
+// The sum for one lag, of accumulators for `n` distances from `first` on.
 DEVICE float sum_of_lag(const float* left, int lag, int first, int n) {
     float sum = 0.0f;
     for (int distance = 0; distance < n; ++distance)
-        for (int e = 0; e < 2; ++e)
-            for (int odd = 0; odd < 2; ++odd) {
-                int rest = lag - 32 * (first + distance) - (e - odd);  // 2 shift + 8 (t - g / 2)
-                if (rest & 1) continue;
-                for (int half_g = 0; half_g < 4; ++half_g)
-                    for (int t = 0; t < 4; ++t) {
-                        int shift = rest / 2 - 4 * (t - half_g);  // of rows 0..7 of a product; rows 8..15 have one less
-                        int lane = 4 * (2 * half_g + odd) + t, index = SHIFTS * distance + shift + 2;
-                        for (int warp = 0; warp < WARPS; ++warp) {
-                            const float* of_warp = left + warp * n * SHIFTS * 4 * PADDED + lane;
-                            if (shift >= -2 && shift <= 3) sum += of_warp[(index * 4 + e) * PADDED];
-                            if (shift >= -3 && shift <= 2) sum += of_warp[((index + 1) * 4 + 2 + e) * PADDED];
-                        }
-                    }
+#pragma unroll
+        for (int odd = 0; odd < 2; ++odd) {
+            const int rest = lag - 32 * (first + distance) + odd;  // e + 2 shift + 8 (t - g / 2)
+            const int e = rest & 1, half = (rest - e) / 2;
+            // of shift + 4 (t - g / 2) = half, shifts from -3 to 3: rows 0..7 of a product have -2 .. 3, rows 8..15 one less
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                const int apart = (half + 3 + 64) / 4 - 16 - i, shift = half - 4 * apart;
+                if (shift > 3) continue;
+                const int index = SHIFTS * distance + shift + 2;
+#pragma unroll
+                for (int half_g = 0; half_g < 4; ++half_g) {
+                    const int t = half_g + apart;
+                    if (t < 0 || t > 3) continue;
+                    const float* of_lane = left + 4 * (2 * half_g + odd) + t;
+                    if (shift >= -2) sum += of_lane[(index * 4 + e) * PADDED];
+                    if (shift <= 2) sum += of_lane[((index + 1) * 4 + 2 + e) * PADDED];
+                }
             }
+        }
     return sum;
 }

@@ -11,6 +11,14 @@ constexpr int RING = DISTANCES + 1;  // blocks that two blocks of outputs need
 constexpr int STEP = CHUNK;
 constexpr int PAST_STEPS = DISTANCES / 2;  // steps of which only the inputs matter: 2 blocks each
 
+#if IS_EXACT  // taps in the dtype of the activations: nothing is left out by their high part
+typedef uint2 Fragment;
+DEVICE Fragment fragment_of(uint4 words) { return make_uint2(words.x, words.y); }
+#else
+typedef uint4 Fragment;
+DEVICE Fragment fragment_of(uint4 words) { return words; }
+#endif
+
 typedef u32 Block[2][4];  // words of 32 tokens: [hh][p]
 
 struct Channels {
@@ -41,6 +49,10 @@ struct Channels {
 template <class Parameter> DEVICE void load_filter(float* h, const Parameter* taps, int group) {
     for (int i = thread_index(); i < K; i += THREADS) h[i] = load(taps, i64(group) * K + (IS_REVERSED ? K - 1 - i : i));
     barrier();
+}
+DEVICE void make_table(Fragment* table, const float* h, const Place& at, bool is_transposed) {
+    for (int i = at.warp; i < DISTANCES * SHIFTS; i += WARPS)
+        table[i * 32 + at.lane] = fragment_of(toeplitz_fragment(h, K, at, i, is_transposed));
 }
 
 // the featurizers of k, v and q of each row
@@ -73,10 +85,10 @@ DEVICE void block_rows(const Block& m, int kb, u32 (&a)[4]) {
 // Two blocks of outputs. The blocks of `ring` are in the order of time; forward the last two are the outputs' own,
 // transposed the first two.
 template <bool IS_TRANSPOSED>
-DEVICE void times_filter(float (&y)[8][4], const Block (&ring)[RING], const uint4* table, int lane) {
+DEVICE void times_filter(float (&y)[8][4], const Block (&ring)[RING], const Fragment* table, int lane) {
 #pragma unroll
     for (int distance = 0; distance < DISTANCES; ++distance) {
-        uint4 words[SHIFTS];
+        Fragment words[SHIFTS];
 #pragma unroll
         for (int s = 0; s < SHIFTS; ++s) words[s] = table[(distance * SHIFTS + s) * 32 + lane];
 #pragma unroll
@@ -90,7 +102,9 @@ DEVICE void times_filter(float (&y)[8][4], const Block (&ring)[RING], const uint
                     const int s = p - 2 * kb + 2;
                     if (distance == 0 && kb == 0) product_alone(y[4 * ch + p], a, words[s].x, words[s].y);
                     else product(y[4 * ch + p], a, words[s].x, words[s].y);
+#if !IS_EXACT
                     product(y[4 * ch + p], a, words[s].z, words[s].w);
+#endif
                 }
             }
     }

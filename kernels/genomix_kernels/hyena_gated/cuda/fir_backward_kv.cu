@@ -9,7 +9,7 @@ constexpr int SUMS = 2 * F;
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
-    uint4 table[DISTANCES * SHIFTS * 32];
+    Fragment table[DISTANCES * SHIFTS * 32];
     // the segments before a step, of k, v and q: walking backward they come last
     uint4 earlier[2][3][WARPS][2][8];
     float2 later[2][WARPS][2][8];  // the first gradients of the step after
@@ -66,7 +66,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
     commit_copies();
     load_filter(shared.h, filter, mine.group);
     load_row_taps(shared.taps, featurizer, mine, at, row_stream, row_channel);
-    make_toeplitz(shared.table, DISTANCES, shared.h, K, at, true);
+    make_table(shared.table, shared.h, at, true);
     barrier();
 
     Block ring[RING] = {};
@@ -201,10 +201,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
     }
 #if K > 65
     wait_for_copies<0>();
-    barrier();
     float* left = reinterpret_cast<float*>(shared.inputs);
-    leave_diagonals(left, diagonals, at);
-    barrier();
+    gather_diagonals(left, diagonals, at);
     d_taps[block_index() * THREADS + thread_index()] = sum_of_lag(left, thread_index(), NEAR, FAR);
 #endif
 }

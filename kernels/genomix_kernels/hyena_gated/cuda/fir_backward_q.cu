@@ -10,7 +10,7 @@ constexpr int SUMS = F + 1;
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
-    uint4 table[DISTANCES * SHIFTS * 32];
+    Fragment table[DISTANCES * SHIFTS * 32];
     float h[K];
     alignas(16) RowTaps taps;
 };
@@ -52,7 +52,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_q(
     commit_copies();
     load_filter(shared.h, filter, mine.group);
     load_row_taps(shared.taps, featurizer, mine, at, row_stream, row_channel);
-    make_toeplitz(shared.table, DISTANCES, shared.h, K, at, false);
+    make_table(shared.table, shared.h, at, false);
     barrier();
 
     Block ring[RING] = {};
@@ -159,9 +159,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_q(
         }
     }
     wait_for_copies<0>();
-    barrier();
     float* left = reinterpret_cast<float*>(shared.inputs);
-    leave_diagonals(left, diagonals, at);
-    barrier();
+    gather_diagonals(left, diagonals, at);
     d_taps[block_index() * THREADS + thread_index()] = sum_of_lag(left, thread_index(), 0, NEAR);
 }

@@ -1,6 +1,6 @@
 // Gated filters with taps, forward: y = q (h * k v + skip k v).
 //
-// Defined by the caller: FP16, K, IS_REVERSED and TAPS (of the filter: its taps' order and type), F and
+// Defined by the caller: FP16, K, IS_REVERSED and TAPS (of the filter: its taps' order and type), IS_EXACT, F and
 // IS_FEATURIZER_REVERSED and FEATURIZER, HAS_SKIP and SKIP, HAS_TAIL (a state: of the featurizer and of the filter), BLOCKS (a
 // multiprocessor), SHARED_SIZE.
 
@@ -8,7 +8,7 @@ constexpr int STREAMS = 3;  // k, v, q
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
-    uint4 table[DISTANCES * SHIFTS * 32];
+    Fragment table[DISTANCES * SHIFTS * 32];
     float h[K];
     alignas(16) RowTaps taps;
 };
@@ -46,7 +46,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_forward(
     commit_copies();
     load_filter(shared.h, filter, mine.group);
     load_row_taps(shared.taps, featurizer, mine, at, row_stream, row_channel);
-    make_toeplitz(shared.table, DISTANCES, shared.h, K, at, false);
+    make_table(shared.table, shared.h, at, false);
     barrier();
     if (mine.first >= seqlen) return;
 

@@ -404,9 +404,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
 
     // sums over the block, in an order that does not change
     wait_for_copies<0>();
-    barrier();
     float* left = reinterpret_cast<float*>(shared.inputs);
-    leave_diagonals(left, diagonals, at);
+    gather_diagonals(left, diagonals, at);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
