@@ -62,7 +62,7 @@ def fir_forward(
     defines = _defines(streams, featurizer, inner) | dict(
         HAS_TAIL=int(state is not None), BLOCKS=BLOCKS["forward"]
     )
-    grid, sizes = _plan(streams, inner, BLOCKS["forward"])
+    grid, sizes = _plan(streams, inner, BLOCKS["forward"], rounds=2)
     shared = _shared_bytes(inner, 3)
     tail, past = (None, None) if state is None else (state.featurizer, state.inner)
     launch(
@@ -88,7 +88,7 @@ def fir_backward(
     if why_not_vectors(dy) is not None:
         dy = dy.clone(memory_format=torch.contiguous_format)
     defines = _defines(streams, featurizer, inner) | dict(HAS_TAIL=0, BLOCKS=BLOCKS["backward"])
-    grid, sizes = _plan(streams, inner, BLOCKS["backward"])
+    grid, sizes = _plan(streams, inner, BLOCKS["backward"], rounds=1)
     n_groups, _group_size, n_blocks, _ = sizes
     n_featurizer = featurizer.h.shape[1]
     like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
@@ -97,18 +97,23 @@ def fir_backward(
     lags = torch.empty(2, grid[0], THREADS, **like)
     if inner.h.shape[1] <= NEAR_LAGS:  # all of them are found by the first pass
         lags[1] = 0.0
-    shared = _shared_bytes(inner, 4)
-    rest = (
-        featurizer.h, inner.h, inner.skip, None, None, channels, seqlen, *sizes, k.stride(0), k.stride(1),
-        dy.stride(0), dy.stride(1), d_streams.k.stride(0), d_streams.k.stride(1), *rows,
-    )  # fmt: skip
-    for source, d_signals, sums, found in (
-        (BACKWARD_Q, (d_streams.q,), sums_q, lags[0]),
-        (BACKWARD_KV, (d_streams.k, d_streams.v), sums_kv, lags[1]),
+    df = torch.empty(batch, channels, seqlen, device=k.device, dtype=k.dtype)
+    parameters = (featurizer.h, inner.h, inner.skip)
+    for source, n_signals, signals, sums, found, strides in (
+        (
+            BACKWARD_Q,
+            4,
+            (streams.q, k, streams.v, dy, d_streams.q, df),
+            sums_q,
+            lags[0],
+            (k, dy, d_streams.k),
+        ),
+        (BACKWARD_KV, 3, (k, streams.v, df, d_streams.k, d_streams.v), sums_kv, lags[1], (k, d_streams.k)),
     ):
+        shared = _shared_bytes(inner, n_signals)
         launch(
-            source, defines | {"SHARED_SIZE": shared}, grid, THREADS, shared, streams.q, k, streams.v, dy, *d_signals,
-            *rest[:3], sums, found, *rest[5:],
+            source, defines | {"SHARED_SIZE": shared}, grid, THREADS, shared, *signals, *parameters, sums, found,
+            channels, seqlen, *sizes, *(stride for x in strides for stride in x.stride()[:2]), *rows,
         )  # fmt: skip
     dh = lags.sum(0).reshape(batch, n_groups, -1, THREADS).sum((0, 2))[:, : inner.h.shape[1]]
     of_q, of_kv = sums_q.sum((0, 2)), sums_kv.sum((0, 2))
@@ -135,14 +140,16 @@ def why_not(streams: Streams, featurizer: Taps, inner: Taps) -> str | None:
     return why_not_signals(streams, [x for x in (featurizer.h, inner.h, inner.skip) if x is not None])
 
 
-def _plan(streams: Streams, inner: Taps, blocks: int) -> tuple[tuple[int], tuple[int, int, int, int]]:
+def _plan(
+    streams: Streams, inner: Taps, blocks: int, rounds: int
+) -> tuple[tuple[int], tuple[int, int, int, int]]:
     """Return the grid; and groups, channels of one, blocks along the length, and tokens of a warp's stretch."""
     batch, channels, seqlen = streams.k.shape
     n_groups = inner.h.shape[0]
     group_size = channels // n_groups
     walks = batch * n_groups * -(-group_size // 16)
-    # two rounds of as many warps as fit: more stretches read more twice
-    wanted = max(1, round(2 * n_processors(streams.k.device) * blocks * WARPS / walks))
+    # as many rounds of as many warps as fit: more stretches read more twice
+    wanted = max(1, round(rounds * n_processors(streams.k.device) * blocks * WARPS / walks))
     stretch = max(-(-seqlen // (wanted * STEP)) * STEP, SHORTEST_STRETCH)
     n_blocks = -(-seqlen // (stretch * WARPS))
     return (walks * n_blocks,), (n_groups, group_size, n_blocks, stretch)

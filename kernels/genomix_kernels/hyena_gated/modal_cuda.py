@@ -39,7 +39,7 @@ BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2, "short backward
 """Blocks of a multiprocessor, which limit the registers of a thread: 168 with three, 255 with two."""
 
 SHORT = 16_384
-"""Up to so many tokens what a block does before and after its tiles counts: more blocks hide more of it."""
+"""Up to so many tokens what a block does before and after its tiles counts: without gates more blocks hide more."""
 
 ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
@@ -112,14 +112,10 @@ def modal_backward(
     d_taps = torch.empty(batch, channels, 3, n_taps, **like) if featurizer is not None else None
     if why_not_vectors(dy) is not None:
         dy = dy.clone(memory_format=torch.contiguous_format)
-    kind = (
-        "featurized backward"
-        if featurizer is not None
-        else "backward"
-        if seqlen > SHORT
-        else "short backward"
-    )
-    blocks = BLOCKS[kind]
+    is_short = seqlen <= SHORT and _count(streams) == 1
+    blocks = BLOCKS[
+        "featurized backward" if featurizer is not None else "short backward" if is_short else "backward"
+    ]
     defines = _defines(streams, featurizer, inner) | dict(
         HAS_TAIL=0, HAS_END=int(d_final is not None), BLOCKS=blocks
     )
@@ -136,9 +132,12 @@ def modal_backward(
         inner.residues, inner.skip, saved, d_final, d_start, d_poles, d_residues, d_skip, d_taps, channels, seqlen,
         n_modes, *_strides(streams), dy.stride(0), dy.stride(1), *_strides(d_streams), *rows,
     )  # fmt: skip
+    of_taps = (
+        None if featurizer is None or d_taps is None else of_featurizer(_over_batch(d_taps), featurizer, rows)
+    )
     return ModalGradients(
         log_poles=_over_batch(d_poles), residues=_over_batch(d_residues), skip=_over_batch(d_skip), state=d_start,
-        featurizer=None if featurizer is None or d_taps is None else of_featurizer(_over_batch(d_taps), featurizer, rows),
+        featurizer=of_taps,
     )  # fmt: skip
 
 

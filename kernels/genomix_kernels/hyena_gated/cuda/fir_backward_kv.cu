@@ -1,17 +1,17 @@
 // Gated filters with taps, backward, the second of two passes: the gradients of k and v, of their featurizers, and of the
-// taps beyond the distances of the first. It walks backward in time: what follows a token is known when it is met.
+// taps beyond the distances of the first, which left df = dy z_q. It walks backward in time: what follows a token is known when it is met.
 //
 // Defined by the caller: as for fir_forward.cu, without HAS_TAIL.
 
-constexpr int STREAMS = 4, GATE = 2, GRADIENT = 3;  // k, v, q, dy
+constexpr int STREAMS = 3, GRADIENT = 2;  // k, v, df
 constexpr int NEAR = DISTANCES < 3 ? DISTANCES : 3, FAR = DISTANCES - NEAR;
 constexpr int SUMS = 2 * F;
 
 struct Shared {
     uint4 inputs[Slots<STREAMS>::BYTES / 16];
     Fragment table[DISTANCES * SHIFTS * 32];
-    // the segments before a step, of k, v and q: walking backward they come last
-    uint4 earlier[2][3][WARPS][2][8];
+    // the segments before a step, of k and v: walking backward they come last
+    uint4 earlier[2][2][WARPS][2][8];
     float2 later[2][WARPS][2][8];  // the first gradients of the step after
     float h[K];
     alignas(16) RowTaps taps;
@@ -20,18 +20,18 @@ static_assert(sizeof(Shared) <= SHARED_SIZE, "the launch reserves too little sha
 static_assert(sizeof(float) * WARPS * FAR * SHIFTS * 4 * PADDED <= Slots<STREAMS>::BYTES, "diagonals go where inputs were");
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
-    const Element* __restrict__ q, const Element* __restrict__ k, const Element* __restrict__ v,
-    const Element* __restrict__ dy, Element* __restrict__ dk, Element* __restrict__ dv, const FEATURIZER* featurizer,
+    const Element* __restrict__ k, const Element* __restrict__ v, const Element* __restrict__ df,
+    Element* __restrict__ dk, Element* __restrict__ dv, const FEATURIZER* featurizer,
     const TAPS* filter, const SKIP* skip_gain, float* sums, float* d_taps, i64 channels, i64 seqlen, i64 n_groups,
-    i64 group_size, i64 n_blocks, i64 stretch, i64 x_batch, i64 x_channel, i64 dy_batch, i64 dy_channel, i64 dx_batch,
-    i64 dx_channel, i64 row_stream, i64 row_channel) {
+    i64 group_size, i64 n_blocks, i64 stretch, i64 x_batch, i64 x_channel, i64 dx_batch, i64 dx_channel, i64 row_stream, i64 row_channel) {
     SHARED_BYTES;
     Shared& shared = *reinterpret_cast<Shared*>(shared_bytes);
     const Place at;
     const Channels mine(at, seqlen, n_groups, group_size, n_blocks, stretch);
     const Slots<STREAMS> slots{shared.inputs};
+    const u32 zero = u32(seqlen >> 32);
     float skip[2];
-    i64 x_row[2], dy_row[2], dx_row[2];
+    i64 x_row[2], df_row[2], dx_row[2];
     // the step after the stretch leaves its first gradients; the steps after that are inputs of the filter only
     const i64 own_end = mine.first + (mine.end - mine.first + STEP - 1) / STEP * STEP;
     const i64 start = min(own_end + PAST_STEPS * STEP, (seqlen - 1) / STEP * STEP);
@@ -39,22 +39,22 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
     for (int hh = 0; hh < 2; ++hh) {
         const i64 d = mine.channel[hh];
         x_row[hh] = mine.b * x_batch + d * x_channel;
-        dy_row[hh] = mine.b * dy_batch + d * dy_channel;
+        df_row[hh] = (mine.b * channels + d) * seqlen;
         dx_row[hh] = mine.b * dx_batch + d * dx_channel;
         skip[hh] = HAS_SKIP ? load(skip_gain, d) : 0.0f;
     }
     auto fetch = [&](int to_stage, i64 first) {
-        const Element* bases[STREAMS] = {k, v, q, dy};
 #pragma unroll
         for (int hh = 0; hh < 2; ++hh) {
-            const i64 x_at = x_row[hh] + first, dy_at = dy_row[hh] + first;
-#pragma unroll
-            for (int s = 0; s < STREAMS; ++s) {
-                slots.fetch_row(to_stage, s, hh, bases[s] + (s == GRADIENT ? dy_at : x_at), mine.are_rows[hh], first, seqlen, at);
-                if (s != GRADIENT && at.t == 3)
-                    copy_async(&shared.earlier[to_stage][s][at.warp][hh][at.g], bases[s] + (first > 0 ? x_at - 8 : x_at),
-                               first > 0 && mine.are_rows[hh]);
-            }
+            slots.fetch_row(to_stage, GRADIENT, hh, df + (df_row[hh] + first), mine.are_rows[hh], first, seqlen, at);
+            if (first > own_end) continue;
+            const i64 x_at = x_row[hh] + first;
+            slots.fetch_row(to_stage, 0, hh, k + x_at, mine.are_rows[hh], first, seqlen, at);
+            slots.fetch_row(to_stage, 1, hh, v + x_at, mine.are_rows[hh], first, seqlen, at);
+            if (at.t < 3) continue;
+            const bool is_there = first > 0 && mine.are_rows[hh];
+            copy_async(&shared.earlier[to_stage][0][at.warp][hh][at.g], k + (first > 0 ? x_at - 8 : x_at), is_there);
+            copy_async(&shared.earlier[to_stage][1][at.warp][hh][at.g], v + (first > 0 ? x_at - 8 : x_at), is_there);
         }
     };
     // the two tokens before a step, for the lanes that hold the ends of rows
@@ -84,22 +84,10 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_kv(
         wait_for_copies<1>();
         move_ring<true>(ring);
         {
-            Words xq, f;
-            u32 before[2][2], last[2];
-            earlier(stage, GATE, last);
-            slots.read(stage, GATE, at, xq);
-            slots.read(stage, GRADIENT, at, f);
-            pairs_before(xq, last, at, before);
+            Words f;
+            slots.read(stage, GRADIENT, at, f, zero);
 #pragma unroll
-            for (int s = 0; s < 4; ++s) {
-                const int hh = s / 2, ch = s % 2;
-                float z[8], tq[3];
-                row_taps(shared.taps, GATE, hh, at, tq);
-                featurized(xq[hh][ch], before[hh][ch], tq, z);
-#pragma unroll
-                for (int p = 0; p < 4; ++p)
-                    ring[ch][hh][p] = pack(low_of(f[hh][ch][p]) * z[2 * p], high_of(f[hh][ch][p]) * z[2 * p + 1]);
-            }
+            for (int i = 0; i < 16; ++i) ring[i / 4 % 2][i / 8][i % 4] = f[i / 8][i / 4 % 2][i % 4];
         }
         if (first > own_end) continue;
         const bool is_own = first < mine.end;

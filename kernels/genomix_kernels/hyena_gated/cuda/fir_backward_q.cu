@@ -1,5 +1,5 @@
 // Gated filters with taps, backward, the first of two passes: the gradient of q, of its featurizer, of the skip gain, and
-// of the taps at distances of up to NEAR blocks. It walks forward in time, with what the forward pass did computed again;
+// of the taps at distances of up to NEAR blocks. It leaves df = dy z_q for the second pass. It walks forward in time, with what the forward pass did computed again;
 // the last two gradients of a step wait for the first of the next.
 //
 // Defined by the caller: as for fir_forward.cu, without HAS_TAIL.
@@ -19,7 +19,7 @@ static_assert(sizeof(float) * WARPS * NEAR * SHIFTS * 4 * PADDED <= Slots<STREAM
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_q(
     const Element* __restrict__ q, const Element* __restrict__ k, const Element* __restrict__ v,
-    const Element* __restrict__ dy, Element* __restrict__ dq, const FEATURIZER* featurizer, const TAPS* filter,
+    const Element* __restrict__ dy, Element* __restrict__ dq, Element* __restrict__ df, const FEATURIZER* featurizer, const TAPS* filter,
     const SKIP* skip_gain, float* sums, float* d_taps, i64 channels, i64 seqlen, i64 n_groups, i64 group_size,
     i64 n_blocks, i64 stretch, i64 x_batch, i64 x_channel, i64 dy_batch, i64 dy_channel, i64 dx_batch, i64 dx_channel,
     i64 row_stream, i64 row_channel) {
@@ -143,7 +143,11 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) fir_backward_q(
             segment_backward(of_taps[hh], dx, dz, after[hh][ch], xq[hh][ch], before[hh][ch], tq);
             if (ch == 1) held[hh][0] = dx[6], held[hh][1] = dx[7];
             const i64 t = first + 32 * ch + 8 * at.t;
-            if (t < mine.end && mine.are_rows[hh]) store_streaming(to[hh] + t, packed(dx));
+            if (t < mine.end && mine.are_rows[hh]) {
+                store_streaming(to[hh] + t, packed(dx));
+                store_streaming(df + ((mine.b * channels + mine.channel[hh]) * seqlen + t),
+                                make_uint4(f[ch][hh][0], f[ch][hh][1], f[ch][hh][2], f[ch][hh][3]));
+            }
         }
         add_diagonals<0, NEAR, true>(diagonals, ring, f);
     }
