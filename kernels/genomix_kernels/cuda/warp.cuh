@@ -116,6 +116,11 @@ DEVICE u32 half_fma(u32 a, u32 b, u32 c) {
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
     return sum;
 }
+DEVICE u32 half_neg(u32 a) {
+    u32 negative;
+    asm("neg.f16x2 %0, %1;" : "=r"(negative) : "r"(a));
+    return negative;
+}
 // c - a b
 DEVICE u32 half_fnma(u32 a, u32 b, u32 c) {
     u32 sum;
@@ -133,3 +138,31 @@ DEVICE void product_alone_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1
 }
 
 DEVICE u32 as_bits(float x) { return __float_as_uint(x); }
+
+DEVICE void store_streaming(void* to, uint2 value) { __stcs(reinterpret_cast<uint2*>(to), value); }
+
+// asks that bytes be brought to the L2 cache: by one thread where that is possible (from and n at multiples of 16), else
+// a line each by many, of which this is one
+DEVICE void prefetch_bytes(const void* from, u32 n, int thread, int threads) {
+#if __CUDA_ARCH__ >= 900
+    if (thread == 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(n) : "memory");
+#else
+    for (u32 i = 64 * thread; i < n; i += 64 * threads)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(reinterpret_cast<const char*>(from) + i));
+#endif
+}
+
+// Work in an order that blocks share: tickets, and counts of what has been done. Only one thread of a block uses them;
+// a barrier of the block on either side makes what others wrote before visible to all of its threads.
+DEVICE int take_ticket(int* counter) { return atomicAdd(counter, 1); }
+DEVICE void signal_done(int* counter) {
+    __threadfence();
+    atomicAdd(counter, 1);
+}
+DEVICE void wait_until_done(const int* counter, int count) {
+    int done;
+    do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(done) : "l"(counter) : "memory");
+    while (done < count);
+}
+// past the first cache, which does not see what other multiprocessors write
+DEVICE float load_fresh(const float* from) { return __ldcg(from); }

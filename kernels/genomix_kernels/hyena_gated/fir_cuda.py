@@ -62,7 +62,7 @@ def fir_forward(
     defines = _defines(streams, featurizer, inner) | dict(
         HAS_TAIL=int(state is not None), BLOCKS=BLOCKS["forward"]
     )
-    grid, sizes = _plan(streams, inner, BLOCKS["forward"], rounds=2)
+    grid, sizes = _plan(streams, inner, BLOCKS["forward"])
     shared = _shared_bytes(inner, 3)
     tail, past = (None, None) if state is None else (state.featurizer, state.inner)
     launch(
@@ -88,7 +88,7 @@ def fir_backward(
     if why_not_vectors(dy) is not None:
         dy = dy.clone(memory_format=torch.contiguous_format)
     defines = _defines(streams, featurizer, inner) | dict(HAS_TAIL=0, BLOCKS=BLOCKS["backward"])
-    grid, sizes = _plan(streams, inner, BLOCKS["backward"], rounds=1)
+    grid, sizes = _plan(streams, inner, BLOCKS["backward"])
     n_groups, _group_size, n_blocks, _ = sizes
     n_featurizer = featurizer.h.shape[1]
     like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
@@ -148,8 +148,8 @@ def _plan(
     n_groups = inner.h.shape[0]
     group_size = channels // n_groups
     walks = batch * n_groups * -(-group_size // 16)
-    # as many rounds of as many warps as fit: more stretches read more twice
-    wanted = max(1, round(rounds * n_processors(streams.k.device) * blocks * WARPS / walks))
+    # two rounds of as many warps as fit: more stretches read more twice
+    wanted = max(1, round(2 * n_processors(streams.k.device) * blocks * WARPS / walks))
     stretch = max(-(-seqlen // (wanted * STEP)) * STEP, SHORTEST_STRETCH)
     n_blocks = -(-seqlen // (stretch * WARPS))
     return (walks * n_blocks,), (n_groups, group_size, n_blocks, stretch)

@@ -182,6 +182,7 @@ template <class Op> static inline u32 half_by_half(u32 a, u32 b, u32 c, Op op) {
 static inline u32 half_add(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x + y; }); }
 static inline u32 half_sub(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x - y; }); }
 static inline u32 half_mul(u32 a, u32 b) { return half_by_half(a, b, 0, [](float x, float y, float) { return x * y; }); }
+static inline u32 half_neg(u32 a) { return a ^ 0x80008000u; }
 static inline u32 half_fma(u32 a, u32 b, u32 c) { return half_by_half(a, b, c, [](float x, float y, float z) { return x * y + z; }); }
 static inline u32 half_fnma(u32 a, u32 b, u32 c) { return half_by_half(a, b, c, [](float x, float y, float z) { return z - x * y; }); }
 static inline void product_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -193,3 +194,11 @@ static inline void product_alone_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0,
     c[0] = c[1] = 0;
     product_in_half(c, a, b0, b1);
 }
+static inline void store_streaming(void* to, uint2 value) { memcpy(to, &value, 8); }
+static inline void prefetch_bytes(const void*, u32, int, int) {}
+
+// blocks run one after the other, so whatever is waited for has been done
+static inline int take_ticket(int* counter) { return (*counter)++; }
+static inline void signal_done(int* counter) { ++*counter; }
+static inline void wait_until_done(const int* counter, int count) { if (*counter < count) abort(); }
+static inline float load_fresh(const float* from) { return *from; }
