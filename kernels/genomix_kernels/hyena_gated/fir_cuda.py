@@ -140,9 +140,7 @@ def why_not(streams: Streams, featurizer: Taps, inner: Taps) -> str | None:
     return why_not_signals(streams, [x for x in (featurizer.h, inner.h, inner.skip) if x is not None])
 
 
-def _plan(
-    streams: Streams, inner: Taps, blocks: int, rounds: int
-) -> tuple[tuple[int], tuple[int, int, int, int]]:
+def _plan(streams: Streams, inner: Taps, blocks: int) -> tuple[tuple[int], tuple[int, int, int, int]]:
     """Return the grid; and groups, channels of one, blocks along the length, and tokens of a warp's stretch."""
     batch, channels, seqlen = streams.k.shape
     n_groups = inner.h.shape[0]
