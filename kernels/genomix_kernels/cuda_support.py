@@ -1,10 +1,11 @@
 """CUDA C++ kernels without a compiler at installation: compiled by NVRTC through cuda-core when first used, and kept.
 
-A kernel is source text in this package. Its settings are macros; each set of them is compiled once for each architecture
-and kept on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was made of.
+A kernel is source text in this package. Its settings are macros; each set is compiled once for each architecture and kept
+on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was made of.
 """
 
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -49,8 +50,9 @@ class CudaSource:
 @cache
 def why_no_nvrtc() -> str | None:
     """Return what this installation lacks to compile CUDA C++, or None."""
-    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
-        return "cuda-core is not installed (pip install 'genomix-fm[cuda]')"
+    for package, module in (("cuda-core", "cuda.core"), ("cuda-bindings", "cuda.bindings")):
+        if importlib.util.find_spec("cuda") is None or importlib.util.find_spec(module) is None:
+            return f"{package} is not installed (pip install 'genomix-fm[cuda]')"
     if not hasattr(importlib.import_module("cuda.core"), "Program"):
         return f"cuda-core {importlib.metadata.version('cuda-core')} is too old (pip install -U cuda-core)"
     return None
@@ -58,7 +60,7 @@ def why_no_nvrtc() -> str | None:
 
 def why_unavailable() -> str | None:
     """Return what this machine lacks for CUDA C++ kernels to be chosen, or None."""
-    return why_no_nvrtc() or (None if torch.cuda.is_available() else "no CUDA device on this machine")
+    return why_no_nvrtc() if torch.cuda.is_available() else "no CUDA device on this machine"
 
 
 def why_not_cuda(oldest: tuple[int, int], *tensors: Tensor) -> str | None:
