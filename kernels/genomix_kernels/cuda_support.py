@@ -1,6 +1,6 @@
 """CUDA C++ kernels without a compiler at installation: compiled by NVRTC through cuda-core when first used, and kept.
 
-A kernel is source text in this package. Its settings are macros; each set is compiled once for each architecture and kept
+A kernel is source text in this package. Its settings are macros; each set is compiled once for an architecture and kept
 on disk (``GENOMIX_CACHE``, else ``~/.cache/genomix``), under the digest of all that it was made of.
 """
 
