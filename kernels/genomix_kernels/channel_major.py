@@ -12,10 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def to_channels(x: Float[Tensor, "B L D"], weight: Float[Tensor, "C D"]) -> Float[Tensor, "B C L"]:
-    """Return ``weight x`` with the channels first; its gradients are written features last."""
+def to_channels(
+    x: Float[Tensor, "B L D"], weight: Float[Tensor, "C D"], bias: Float[Tensor, " C"] | None = None
+) -> Float[Tensor, "B C L"]:
+    """Return ``weight x + bias`` with the channels first; its gradients are written features last."""
     x, weight = _autocast(x, weight)
-    y: Tensor = _ToChannels.apply(x, weight)  # type: ignore[no-untyped-call]
+    y: Tensor = _ToChannels.apply(x, weight, None if bias is None else bias.to(x.dtype))  # type: ignore[no-untyped-call]
     return y
 
 
@@ -30,9 +32,11 @@ def from_channels(
 
 class _ToChannels(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _products(weight, x.transpose(1, 2))
+        if bias is None:
+            return _products(weight, x.transpose(1, 2))
+        return torch.baddbmm(bias[:, None], weight.expand(len(x), -1, -1), x.transpose(1, 2))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -40,7 +44,8 @@ class _ToChannels(torch.autograd.Function):
         dx = None
         if ctx.needs_input_grad[0]:
             dx = torch.bmm(dy.transpose(1, 2), weight.expand(len(dy), -1, -1))
-        return dx, _summed_products(dy, x) if ctx.needs_input_grad[1] else None
+        dw = _summed_products(dy, x) if ctx.needs_input_grad[1] else None
+        return dx, dw, dy.sum((0, 2)) if ctx.needs_input_grad[2] else None
 
 
 class _FromChannels(torch.autograd.Function):

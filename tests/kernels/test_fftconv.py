@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,12 +10,14 @@ from genomix_kernels.fftconv.reference import fftconv_reference
 from genomix_kernels.fftconv.torch_fft import fast_fft_size
 from genomix_kernels.testing import assert_close_to_reference, check_against_reference
 
-BACKENDS = [implementation.name for implementation in implementations("fftconv")]
+BACKENDS = [each.name for each in implementations("fftconv") if not each.name.startswith("cuda")]
+"""Those that take any dtype and device; `test_fftconv_cuda.py` has the others."""
+
 SHAPES = [(1, 1, 1, 1), (2, 3, 2, 1), (2, 5, 63, 63), (3, 4, 64, 17), (1, 2, 1000, 1000), (2, 2, 1000, 7)]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-def make_inputs(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, Tensor]:
+def make_inputs(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, Any]:
     batch, channels, seqlen, filter_len = shape
     generator = torch.Generator().manual_seed(7)
     wide = torch.promote_types(dtype, torch.float32)
@@ -45,7 +49,7 @@ def test_it_is_the_sum_of_the_equation(backend: str, shape: tuple[int, int, int,
 def test_output_and_gradients_against_the_reference(
     backend: str, dtype: torch.dtype, shape: tuple[int, int, int, int], device: str
 ) -> None:
-    def kernel(**inputs: Tensor) -> Tensor:
+    def kernel(**inputs: Any) -> Tensor:
         return fftconv(**inputs, backend=backend)
 
     inputs = {name: tensor.to(device) for name, tensor in make_inputs(shape, dtype).items()}
@@ -125,3 +129,27 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         fftconv(u, torch.zeros(4, 10), skip)
     with pytest.raises(ValueError, match=r"takes u \(B, D, L\).* it got \(3, 10\)"):
         fftconv(u[0], h, skip)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gates_are_multiplications_before_and_after(backend: str) -> None:
+    inputs = make_inputs((2, 3, 20, 7), torch.float64)
+    generator = torch.Generator().manual_seed(8)
+    inputs |= {
+        name: torch.randn(2, 3, 20, generator=generator).double() for name in ("pre_gate", "post_gate")
+    }
+
+    def reference(pre_gate: Tensor, post_gate: Tensor, **rest: Tensor) -> Tensor:
+        rest["u"] = rest["u"] * pre_gate
+        return fftconv_reference(**rest) * post_gate
+
+    check_against_reference(
+        lambda **given: fftconv(**given, backend=backend), reference, inputs, dtype=torch.float64
+    )
+
+
+@pytest.mark.parametrize("name", ["pre_gate", "post_gate"])
+def test_a_gate_of_another_shape(name: str) -> None:
+    inputs: dict[str, Any] = make_inputs((2, 3, 20, 7), torch.float64)
+    with pytest.raises(ValueError, match=rf"{name} has shape \(2, 1, 20\); expected that of u, \(2, 3, 20\)"):
+        fftconv(**(inputs | {name: torch.zeros(2, 1, 20)}))

@@ -54,7 +54,10 @@ def _gates(inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
 def _fftconv(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tensor:
     from genomix_kernels.fftconv import fftconv
 
-    return fftconv(inputs["u"], inputs["h"], inputs["skip"], backend=backend)
+    pre_gate, post_gate = _gates(inputs)
+    return fftconv(
+        inputs["u"], inputs["h"], inputs["skip"], pre_gate=pre_gate, post_gate=post_gate, backend=backend
+    )
 
 
 def _modal_conv(case: Case, inputs: Mapping[str, Tensor], backend: str) -> Tensor:

@@ -156,8 +156,7 @@ DEVICE void prefetch_bytes(const void* from, u32 n, int thread, int threads) {
 // a barrier of the block on either side makes what others wrote before visible to all of its threads.
 DEVICE int take_ticket(int* counter) { return atomicAdd(counter, 1); }
 DEVICE void signal_done(int* counter) {
-    __threadfence();
-    atomicAdd(counter, 1);
+    asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(counter) : "memory");
 }
 DEVICE void wait_until_done(const int* counter, int count) {
     int done;
@@ -166,3 +165,26 @@ DEVICE void wait_until_done(const int* counter, int count) {
 }
 // past the first cache, which does not see what other multiprocessors write
 DEVICE float load_fresh(const float* from) { return __ldcg(from); }
+// what is read or written once should be the first to leave the caches
+DEVICE float4 load_streaming(const float4* from) { return __ldcs(from); }
+DEVICE void store_streaming(void* to, float4 value) { __stcs(reinterpret_cast<float4*>(to), value); }
+// a barrier of some of a block's warps, number 0 to 14
+DEVICE void barrier_of(int number, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(number + 1), "r"(threads) : "memory");
+}
+// of numbers that are not negative, over a warp
+DEVICE float greatest(float x) {
+    u32 most;
+    asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(most) : "r"(__float_as_uint(x)));
+    return __uint_as_float(most);
+}
+DEVICE int count_done(const int* counter) {
+    int done;
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(done) : "l"(counter) : "memory");
+    return done;
+}
+DEVICE u32 half_max_abs(u32 most, u32 x) {
+    u32 result;
+    asm("{.reg .b32 a; abs.f16x2 a, %2; max.f16x2 %0, %1, a;}" : "=r"(result) : "r"(most), "r"(x));
+    return result;
+}

@@ -33,7 +33,10 @@ _COMMON = (
     PACKAGE / "cuda" / "element.cuh", FOLDER / "fragments.cuh", FOLDER / "modal.cuh", FOLDER / "featurizer.cuh",
 )  # fmt: skip
 FORWARD = CudaSource("modal_forward", (*_COMMON, FOLDER / "modal_forward.cu"))
-BACKWARD = CudaSource("modal_backward", (*_COMMON, FOLDER / "diagonals.cuh", FOLDER / "modal_backward.cu"))
+BACKWARD = CudaSource(
+    "modal_backward",
+    (*_COMMON, *(FOLDER / name for name in ("diagonals.cuh", "modal_gradients.cuh", "modal_backward.cu"))),
+)
 
 BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2, "short backward": 3}
 """Blocks of a multiprocessor, which limit the registers of a thread: 168 with three, 255 with two."""

@@ -200,5 +200,30 @@ static inline void prefetch_bytes(const void*, u32, int, int) {}
 // blocks run one after the other, so whatever is waited for has been done
 static inline int take_ticket(int* counter) { return (*counter)++; }
 static inline void signal_done(int* counter) { ++*counter; }
-static inline void wait_until_done(const int* counter, int count) { if (*counter < count) abort(); }
+static inline void wait_until_done(const int* counter, int count) {
+    for (int k = 0; *counter < count; ++k) {
+        if (k == 1000) abort();  // the block's other threads cannot do it either
+        yield_fibre();
+    }
+}
 static inline float load_fresh(const float* from) { return *from; }
+static inline float4 load_streaming(const float4* from) { return *from; }
+static inline void store_streaming(void* to, float4 value) { memcpy(to, &value, 16); }
+static Meeting parts_of_block[15];
+static inline void barrier_of(int number, int threads) {
+    Meeting& m = parts_of_block[number];
+    int phase = m.phase;
+    if (++m.arrived == threads) m.arrived = 0, ++m.phase;
+    else while (m.phase == phase) yield_fibre();
+}
+static inline float greatest(float x) {
+    u32 in = as_bits(x), out;
+    meet(&in, 1, &out, 1, [](Meeting& m) {
+        u32 most = 0;
+        for (int l = 0; l < 32; ++l) most = m.in[l][0] > most ? m.in[l][0] : most;
+        for (int l = 0; l < 32; ++l) m.out[l][0] = most;
+    });
+    return as_float(out);
+}
+static inline int count_done(const int* counter) { return *counter; }
+static inline u32 half_max_abs(u32 most, u32 x) { return half_by_half(most, x, 0, [](float a, float b, float) { return fmaxf(a, fabsf(b)); }); }

@@ -1,6 +1,6 @@
 // Gated filters with taps, backward, the first of two passes: the gradient of q, of its featurizer, of the skip gain, and
-// of the taps at distances of up to NEAR blocks. It leaves df = dy z_q for the second pass. It walks forward in time, with what the forward pass did computed again;
-// the last two gradients of a step wait for the first of the next.
+// of the taps at distances of up to NEAR blocks. It leaves df = dy z_q for the second pass. It walks forward in time, with
+// what the forward pass did computed again; the last two gradients of a step wait for the first of the next.
 //
 // Defined by the caller: as for fir_forward.cu, without HAS_TAIL.
 

@@ -53,7 +53,7 @@ DEVICE void make_toeplitz(uint4* table, int distances, const float* h, int n_lag
         table[i * 32 + at.lane] = toeplitz_fragment(h, n_lags, at, i, is_transposed);
 }
 
-// Inputs: every thread copies what it reads itself, two tiles ahead of nobody else
+// Inputs on their way to shared memory: a thread reads only what it copied itself, so that it need not wait for others
 
 template <int STREAMS> struct Slots {
     uint4* slots;  // [2][STREAMS][WARPS][4][32]

@@ -1,0 +1,91 @@
+// All gradients of y = post (h * (pre u) + skip (pre u)), or that of h alone. A block, or a warp if W = 1, takes some rows
+// of a channel. It sums products of transforms, dh[i] = sum of (pre u)[t - i] (post dy)[t], and transforms the sum back last.
+//
+// Defined by the caller, besides P, W, VECTOR, TWISTS and FP16: GROUPS (sums at once, if W = 1), HAS_PRE, HAS_POST,
+// HAS_SIGNALS (gradients of u and the gates too), SKIP (the skip's type), BLOCKS (of a multiprocessor).
+
+constexpr int THREADS = 32 * W * GROUPS;
+// products of two transforms, each at most sqrt(N) times its row's largest value, must not overflow
+constexpr int TOP_U = -5, TOP_DY = 3;
+
+KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
+    const Element* u, const Element* dy, const Element* pre, const Element* post, const u32* spectra, const SKIP* skip,
+    const uint4* tables, float* dh, Element* du, Element* d_pre, Element* d_post, i64 batch, i64 channels, i64 seqlen,
+    i64 filter_len, i64 u_batch, i64 u_channel, i64 dy_batch, i64 dy_channel, i64 pre_batch, i64 pre_channel, i64 post_batch,
+    i64 post_channel, i64 splits) {
+    SHARED_BYTES;
+    const Row row(tables, shared_bytes);
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + 128) + thread_index();  // transforms of u
+    const i64 d = block_index_y(), split = W > 1 ? block_index() : block_index() * GROUPS + row.at.warp;
+    if (split >= splits) return;
+    float sr[P][8], si[P][8];
+#pragma unroll
+    for (int i = 0; i < 8 * P; ++i) sr[i / 8][i % 8] = si[i / 8][i % 8] = 0.0f;
+
+    for (i64 b = split; b < batch; b += splits) {
+        const Element *x = u + b * u_batch + d * u_channel, *gradient = dy + b * dy_batch + d * dy_channel;
+        const Element* before = HAS_PRE ? pre + b * pre_batch + d * pre_channel : nullptr;
+        const Element* after = HAS_POST ? post + b * post_batch + d * post_channel : nullptr;
+        row.ask_for(gradient, seqlen);
+        if (HAS_POST) row.ask_for(after, seqlen);
+        Words re, im;
+        const float down_u = row.load(re, im, Signal{x, before, int(seqlen)}, TOP_U);
+#pragma unroll
+        for (int j = 0; j < P; ++j) {
+            kept[2 * j * THREADS] = make_uint4(re[j][0], re[j][1], re[j][2], re[j][3]);
+            kept[(2 * j + 1) * THREADS] = make_uint4(im[j][0], im[j][1], im[j][2], im[j][3]);
+        }
+        const float down_dy = row.load(re, im, Signal{gradient, after, int(seqlen)}, TOP_DY), down = down_u * down_dy;
+        if (b + splits < batch) {
+            row.ask_for(x + splits * u_batch, seqlen);
+            if (HAS_PRE) row.ask_for(before + splits * pre_batch, seqlen);
+        }
+#pragma unroll
+        for (int j = 0; j < P; ++j) {
+            const uint4 v = kept[2 * j * THREADS], w = kept[(2 * j + 1) * THREADS];
+            const Tile ur = {v.x, v.y, v.z, v.w}, ui = {w.x, w.y, w.z, w.w};
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                u32 r = re[j][i], c = im[j][i];
+                times<true>(r, c, ur[i], ui[i]);
+                sr[j][2 * i] = fmaf(down, low_fp16(r), sr[j][2 * i]);
+                sr[j][2 * i + 1] = fmaf(down, high_fp16(r), sr[j][2 * i + 1]);
+                si[j][2 * i] = fmaf(down, low_fp16(c), si[j][2 * i]);
+                si[j][2 * i + 1] = fmaf(down, high_fp16(c), si[j][2 * i + 1]);
+            }
+        }
+#if HAS_SIGNALS
+        const i64 first = (b * channels + d) * seqlen;
+        const Spectrum spectrum(spectra, d, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
+#pragma unroll
+        for (int j = 0; j < P; ++j) spectrum.times_tile<true>(re[j], im[j], j);
+        row.store(re, im, Output<2 * HAS_PRE>{du + first, d_pre + first, before, x, int(seqlen), down_dy * spectrum.scale});
+#if HAS_POST
+        if (W > 1) barrier();
+        // what the output was before its gate
+#pragma unroll
+        for (int j = 0; j < P; ++j) {
+            const uint4 v = kept[2 * j * THREADS], w = kept[(2 * j + 1) * THREADS];
+            re[j][0] = v.x, re[j][1] = v.y, re[j][2] = v.z, re[j][3] = v.w;
+            im[j][0] = w.x, im[j][1] = w.y, im[j][2] = w.z, im[j][3] = w.w;
+            spectrum.times_tile<false>(re[j], im[j], j);
+        }
+        row.store(re, im, Output<1>{d_post + first, nullptr, gradient, nullptr, int(seqlen), down_u * spectrum.scale});
+#endif
+#endif
+    }
+
+    float most = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8 * P; ++i) most = fmaxf(most, fmaxf(fabsf(sr[i / 8][i % 8]), fabsf(si[i / 8][i % 8])));
+    const Scale scale(row.largest(most), 3);
+    Words re, im;
+#pragma unroll
+    for (int j = 0; j < P; ++j)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            re[j][i] = pack_fp16(scale.up * sr[j][2 * i], scale.up * sr[j][2 * i + 1]);
+            im[j][i] = pack_fp16(scale.up * si[j][2 * i], scale.up * si[j][2 * i + 1]);
+        }
+    row.store(re, im, Sums{dh + (split * channels + d) * filter_len, int(filter_len), scale.down * sqrtf(float(N))});
+}

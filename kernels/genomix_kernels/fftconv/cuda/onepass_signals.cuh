@@ -1,0 +1,154 @@
+// What the one-pass convolutions read and write: signals, filters and their transforms.
+//
+// Defined by the caller: P, W, VECTOR (tokens at once: 1, 4 or 8).
+#pragma once
+
+constexpr int N = 256 * P * W;
+
+// Where real numbers come from and go to: neighbouring ones, from n on. None beyond the end of a row.
+
+// COUNT neighbouring tokens as they are in memory
+template <int COUNT> struct Tokens {
+    u32 words[(COUNT + 1) / 2];
+    DEVICE float value(int i) const { return i % 2 ? high_of(words[i / 2]) : low_of(words[i / 2]); }
+    DEVICE void fetch(const Element* from, int n, int seqlen) {
+#pragma unroll
+        for (int i = 0; i < (COUNT + 1) / 2; ++i) words[i] = 0u;
+        if (COUNT % VECTOR == 0 && VECTOR > 1) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i += VECTOR) {
+                if (n + i >= seqlen) continue;
+                if (VECTOR == 8) {
+                    const uint4 x = *reinterpret_cast<const uint4*>(from + n + i);
+                    words[i / 2] = x.x, words[i / 2 + 1] = x.y, words[i / 2 + 2] = x.z, words[i / 2 + 3] = x.w;
+                } else {
+                    const uint2 x = *reinterpret_cast<const uint2*>(from + n + i);
+                    words[i / 2] = x.x, words[i / 2 + 1] = x.y;
+                }
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i)
+                if (n + i < seqlen) words[i / 2] |= u32(from[n + i].bits) << (16 * (i % 2));
+        }
+    }
+    DEVICE void leave(Element* to, int n, int seqlen) const {
+        if (COUNT % VECTOR == 0 && VECTOR > 1) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i += VECTOR) {
+                if (n + i >= seqlen) continue;
+                const u32* w = words + i / 2;
+                if (VECTOR == 8) store_streaming(to + n + i, make_uint4(w[0], w[1], w[2], w[3]));
+                else store_streaming(to + n + i, make_uint2(w[0], w[1]));
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i)
+                if (n + i < seqlen) to[n + i].bits = words[i / 2] >> (16 * (i % 2));
+        }
+    }
+};
+
+struct Signal {
+    const Element *x, *gate;  // no gate: null
+    int seqlen;
+    template <int COUNT> DEVICE void load(int n, float (&v)[COUNT]) const {
+        Tokens<COUNT> tokens, by;
+        tokens.fetch(x, n, seqlen);
+        if (gate != nullptr) by.fetch(gate, n, seqlen);
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) v[i] = gate != nullptr ? tokens.value(i) * by.value(i) : tokens.value(i);
+    }
+};
+
+struct Filter {
+    const float* h;
+    int filter_len;
+    template <int COUNT> DEVICE void load(int n, float (&v)[COUNT]) const {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) v[i] = n + i < filter_len ? h[n + i] : 0.0f;
+    }
+};
+
+// y = gate v, or v without GATES. With two of them `second` gets x v besides. All that is read is read before anything is
+// written, since the compiler cannot know that they are different places.
+template <int GATES> struct Output {
+    static constexpr bool IS_LARGE = GATES == 2;  // better in several steps
+    Element *y, *second;
+    const Element *gate, *x;
+    int seqlen;
+    float scale;
+    template <int COUNT> struct Aside {
+        Tokens<COUNT> gate, x;
+    };
+    template <int COUNT> DEVICE void fetch(int n, Aside<COUNT>& aside) const {
+        if (GATES >= 1) aside.gate.fetch(gate, n, seqlen);
+        if (GATES == 2) aside.x.fetch(x, n, seqlen);
+    }
+    template <int COUNT> DEVICE void store(int n, const float (&v)[COUNT], const Aside<COUNT>& aside) const {
+        Tokens<COUNT> out, other;
+#pragma unroll
+        for (int i = 0; i < COUNT; i += 2) {
+            const float low = scale * v[i], high = i + 1 < COUNT ? scale * v[i + 1] : 0.0f;
+            const int next = min(i + 1, COUNT - 1);
+            out.words[i / 2] = GATES ? pack(low * aside.gate.value(i), high * aside.gate.value(next)) : pack(low, high);
+            if (GATES == 2) other.words[i / 2] = pack(low * aside.x.value(i), high * aside.x.value(next));
+        }
+        out.leave(y, n, seqlen);
+        if (GATES == 2) other.leave(second, n, seqlen);
+    }
+};
+
+// Powers of two that bring a row's largest magnitude to 2^top .. 2^(top + 1), and back
+
+struct Scale {
+    float up, down;
+    DEVICE Scale(float largest, int top) {
+        int exponent = (as_bits(largest) >> 23) & 255;
+        int field = min(max(254 + top - exponent, 1), 253);
+        up = as_float(u32(field) << 23), down = as_float(u32(254 - field) << 23);
+    }
+};
+
+// The transform of a filter, which is in memory, with the skip added to it
+
+constexpr int WORDS = N + 4;          // of a filter
+constexpr float LARGEST_SKIP = 8.0f;  // times the largest magnitude of a spectrum
+
+struct Spectrum {
+    const uint4* vectors;  // of this warp and lane
+    float scale;           // of products with it
+    u32 shrinks, skips;
+    DEVICE Spectrum(const u32* spectra, i64 d, float skip, int warp, int lane) {
+        vectors = reinterpret_cast<const uint4*>(spectra + d * WORDS) + warp * P * 64 + lane;
+        scale = as_float(spectra[d * WORDS + N]);
+        // where the skip is much larger than the filter, both are made smaller
+        float shrink = 1.0f;
+        skip /= scale;
+        if (fabsf(skip) > LARGEST_SKIP) shrink = Scale(fabsf(skip), 2).up;
+        skip *= shrink;
+        scale /= shrink;
+        skips = pack_fp16(skip, skip), shrinks = pack_fp16(shrink, shrink);
+    }
+    template <bool IS_CONJUGATE> DEVICE void times_tile(Tile& re, Tile& im, int j) const {
+        const uint4 r = vectors[2 * j * 32], c = vectors[(2 * j + 1) * 32];
+        const Tile hr = {r.x, r.y, r.z, r.w}, hi = {c.x, c.y, c.z, c.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            times<IS_CONJUGATE>(re[i], im[i], half_fma(hr[i], shrinks, skips), half_mul(hi[i], shrinks));
+    }
+};
+
+struct Sums {
+    static constexpr bool IS_LARGE = false;
+    float* dh;
+    int filter_len;
+    float scale;
+    template <int COUNT> struct Aside {};
+    template <int COUNT> DEVICE void fetch(int n, Aside<COUNT>& aside) const {}
+    template <int COUNT> DEVICE void store(int n, const float (&v)[COUNT], const Aside<COUNT>& aside) const {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            if (n + i < filter_len) dh[n + i] = scale * v[i];
+    }
+};

@@ -1,0 +1,186 @@
+"""`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, three phases beyond.
+
+The two are backends of their own: ``cuda``, which ``"auto"`` takes, and ``cuda_phased``, which has to be asked for.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from genomix_kernels.cuda_support import why_not_cuda
+from genomix_kernels.fftconv import onepass_cuda, phased_cuda
+from genomix_kernels.fftconv.phased_plan import LONGEST
+from genomix_kernels.triton_support import launched_on, with_unit_stride
+
+OLDEST_CAPABILITY = (8, 0)
+
+LONGEST_KEPT = 1 << 16
+"""Tokens up to which a spectrum is kept for the backward pass; beyond, where it takes gigabytes, it is made again."""
+
+_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Spectra of frozen filters, by filter: of which version of it, for which length and dtype, and the spectrum."""
+
+
+def fftconv_cuda(
+    u: Tensor,
+    h: Tensor,
+    skip: Tensor,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+    keeps_spectrum: bool = False,
+) -> Tensor:
+    """As `fftconv`, in one pass; gradients of first order."""
+    signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
+    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, False)  # type: ignore[no-untyped-call]
+    return y
+
+
+def fftconv_cuda_phased(
+    u: Tensor,
+    h: Tensor,
+    skip: Tensor,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+    keeps_spectrum: bool = False,
+) -> Tensor:
+    """As `fftconv`, in three phases; gradients of first order."""
+    signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
+    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, True)  # type: ignore[no-untyped-call]
+    return y
+
+
+def why_not(
+    u: Tensor,
+    h: Tensor,
+    skip: Tensor,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+    keeps_spectrum: bool = False,
+) -> str | None:
+    """Return why the kernels of one pass cannot serve, or None."""
+    if u.shape[-1] > onepass_cuda.LONGEST:
+        return f"{u.shape[-1]} tokens are more than {onepass_cuda.LONGEST}"
+    gates = [x for x in (pre_gate, post_gate) if x is not None]
+    return _why_not_these(u, h, skip, pre_gate, post_gate, keeps_spectrum) or onepass_cuda.why_not(
+        u[..., :1], *(x[..., :1] for x in gates)
+    )
+
+
+def why_not_phased(
+    u: Tensor,
+    h: Tensor,
+    skip: Tensor,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
+    keeps_spectrum: bool = False,
+) -> str | None:
+    """Return why the kernels of three phases cannot serve, or None."""
+    if not onepass_cuda.LONGEST < u.shape[-1] <= LONGEST:
+        return f"{u.shape[-1]} tokens are not between {onepass_cuda.LONGEST + 1} and {LONGEST}"
+    return _why_not_these(u, h, skip, pre_gate, post_gate, keeps_spectrum)
+
+
+def _why_not_these(
+    u: Tensor,
+    h: Tensor,
+    skip: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    _keeps_spectrum: bool,
+) -> str | None:
+    gates = [x for x in (pre_gate, post_gate) if x is not None]
+    if u.dtype not in (torch.bfloat16, torch.float16):
+        return f"the kernel does not compute in {u.dtype}"
+    if any(x.dtype is not u.dtype for x in gates):
+        return "gates and input differ in dtype"
+    if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
+        return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
+    return why_not_cuda(OLDEST_CAPABILITY, u, h, skip, *gates)
+
+
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""Of the input, of both gates, and of the filter."""
+
+
+class _LongConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        pre_gate: Tensor | None,
+        post_gate: Tensor | None,
+        h: Tensor,
+        skip: Tensor,
+        keeps_spectrum: bool,
+        is_phased: bool,
+    ) -> Tensor:
+        seqlen = u.shape[-1]
+        with launched_on(u):
+            prepared = _spectrum(h, seqlen, u.dtype, is_phased, keeps_spectrum)
+            if is_phased:
+                y = phased_cuda.convolve(u, prepared, skip.float(), pre_gate, post_gate)
+            else:
+                y = onepass_cuda.convolve(u, prepared, skip, pre_gate, post_gate)
+        ctx.is_phased = is_phased
+        ctx.save_for_backward(u, pre_gate, post_gate, h, skip, prepared if seqlen <= LONGEST_KEPT else None)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        u, pre_gate, post_gate, h, skip, prepared = ctx.saved_tensors
+        dy = with_unit_stride(dy)
+        with launched_on(u):
+            if prepared is None:
+                prepared = _spectrum(h, u.shape[-1], u.dtype, ctx.is_phased, False)
+            if not ctx.is_phased:
+                found = onepass_cuda.backward(u, dy, prepared, skip, h.shape[-1], pre_gate, post_gate)
+                gradients: _Gradients = found.u, found.pre_gate, found.post_gate, found.h
+            else:
+                gradients = _phased_backward(ctx, u, pre_gate, post_gate, h, skip, prepared, dy)
+        du, d_pre, d_post, dh = gradients
+        d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
+        return du, d_pre, d_post, None if dh is None else dh.to(h.dtype), d_skip, None, None
+
+
+def _phased_backward(
+    ctx: Any,
+    u: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    h: Tensor,
+    skip: Tensor,
+    prepared: Tensor,
+    dy: Tensor,
+) -> _Gradients:
+    needs_u, needs_pre, needs_post, needs_h, needs_skip, *_ = ctx.needs_input_grad
+    du = d_pre = d_post = dh = None
+    gain = skip.float()
+    if needs_u or needs_pre:
+        # the gradient of pre_gate u, once; a gate multiplies its rounded values, as it does in plain torch
+        dx = phased_cuda.convolve(dy, prepared, gain, post_gate, None, is_adjoint=True)
+        du = dx if pre_gate is None else dx * pre_gate
+        d_pre = None if pre_gate is None else dx * u
+    if needs_post:
+        d_post = phased_cuda.convolve(u, prepared, gain, pre_gate, dy)
+    if needs_h or needs_skip:
+        dh = phased_cuda.filter_gradient(u, dy, h.shape[-1], pre_gate, post_gate)
+    return du, d_pre, d_post, dh
+
+
+def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps: bool) -> Tensor:
+    """Return a filter's spectrum; that of a filter which `keeps` is made once for each of its versions."""
+    key = (h._version, seqlen, dtype, is_phased)
+    if keeps and h in _kept and _kept[h][0] == key:
+        kept: Tensor = _kept[h][1]
+        return kept
+    if is_phased:
+        prepared = phased_cuda.spectrum(h.detach().float(), seqlen)
+    else:
+        prepared = onepass_cuda.spectrum(h.detach(), seqlen, dtype)
+    if keeps:
+        _kept[h] = (key, prepared)
+    return prepared

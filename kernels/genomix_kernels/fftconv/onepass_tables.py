@@ -1,0 +1,67 @@
+"""Matrices and twiddle factors of the one-pass Fourier transforms, in the order of ``cuda/onepass_tile.cuh``.
+
+A transform of ``N = 256 P W`` points is split over W warps; warp ``q`` takes one of ``256 P`` points at frequencies
+that are shifted by ``(q + 1/4) / W``. Factors are taken in float64 and rounded to fp16 once.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+
+def unit(turns: Tensor, scale: float = 1.0) -> Tensor:
+    """Return ``scale * exp(-2 pi i turns)``, complex128."""
+    angle = -2 * torch.pi * (turns.double() % 1)
+    return scale * torch.complex(angle.cos(), angle.sin())
+
+
+@cache
+def tables(points: int, warps: int, device: torch.device) -> Tensor:
+    """Return what each lane of each warp reads, int32 words of two fp16 each, ``(warps, vectors, 32, 4)``.
+
+    Args:
+        points: P, the tiles of 256 points that a warp holds.
+        warps: W, the warps of a transform.
+        device: Where to put them.
+    """
+    shift = ((torch.arange(warps) + 0.25) / warps).double()[:, None, None, None]
+    lane = torch.arange(32)
+    word, pair = torch.arange(4), torch.arange(2)
+    g, t = (lane // 4)[:, None, None], (lane % 4)[:, None, None]
+    high, low = (word // 2)[:, None], (word % 2)[:, None]
+    # a tile's word 2 h + b: rows g + 8 h, columns 2 t + 8 b and the next; a left factor's words: h before b
+    row, column = g + 8 * high, 2 * t + 8 * low + pair
+    left_row, left_column = g + 8 * low, 2 * t + 8 * high + pair
+    # a right factor's word 2 b + h: depth 2 t + 8 h and the next, column g + 8 b
+    depth, right_column = 2 * t + 8 * low + pair, g + 8 * high
+    size = 256 * points
+    parts = [
+        unit(left_column * (left_row + shift) / 16, 1 / 4),
+        unit(column * (row + shift) / 256, points**-0.5),
+        unit(-right_column * (depth + shift) / 16, 1 / 4),
+        unit(-row * (column + shift) / 256, points**-0.5),
+        unit(left_column * left_row / 16 + 0 * shift, 1 / 4),
+        *(unit(power * (row + 16 * column + shift) / size) for power in (4, 2, 1) if 2 * power <= points),
+    ]
+    if points == 8:
+        parts.append(unit((row + 16 * column + shift) / size + 1 / 8))
+    both = torch.stack([x for part in parts for x in (part.real, part.imag)], dim=1)  # (W, vectors, 32, 4, 2)
+    return both.half().contiguous().view(torch.int32).squeeze(-1).to(device)
+
+
+@cache
+def twists(warps: int) -> str:
+    """Return the factors by which the first butterflies over W warps multiply real numbers, as a C initializer.
+
+    For each pair ``s, s + W / 2``: the complex factors of both in the sum, then in the difference.
+    """
+    s = torch.arange(warps // 2)
+    scale = warps**-0.5
+    factors = [unit(s / (4 * warps), scale), unit((s + warps // 2) / (4 * warps), scale)]
+    turn = unit(s / warps)
+    factors += [factors[0] * turn, -factors[1] * turn]
+    values = torch.stack([x for factor in factors for x in (factor.real, factor.imag)], dim=1)  # (W / 2, 8)
+    bits = values.half().view(torch.int16).int() & 0xFFFF
+    rows = ["{" + ", ".join(f"{int(x) * 0x10001:#x}u" for x in row) + "}" for row in bits]
+    return "{" + ", ".join(rows) + "}"

@@ -1,0 +1,112 @@
+"""`layer_norm` and `add_layer_norm` as one Triton kernel forward and one backward.
+
+Backward keeps the inputs alone. Gradients of parameters are summed in a fixed order: they are the same each time.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from genomix_kernels.layer_norm.triton_kernels import layer_norm_bwd_kernel, layer_norm_fwd_kernel
+from genomix_kernels.triton_support import launched_on, n_processors, next_power_of_two
+
+ELEMENTS = 2048
+"""Elements that a program holds at least: rows shorter than this share one."""
+
+PROGRAMS_A_PROCESSOR = 4
+"""Of the backward pass: each sums its part of the gradients of scale and bias over many rows."""
+
+
+def layer_norm_triton(
+    x: Float[Tensor, "*shape D"],
+    scale: Float[Tensor, " D"],
+    bias: Float[Tensor, " D"],
+    *,
+    eps: float,
+    out_dtype: torch.dtype,
+) -> Float[Tensor, "*shape D"]:
+    """As `layer_norm`."""
+    normed, _ = _LayerNorm.apply(x, None, scale, bias, eps, out_dtype)  # type: ignore[no-untyped-call]
+    assert isinstance(normed, Tensor)
+    return normed
+
+
+def add_layer_norm_triton(
+    x: Float[Tensor, "*shape D"],
+    residual: Float[Tensor, "*shape D"],
+    scale: Float[Tensor, " D"],
+    bias: Float[Tensor, " D"],
+    *,
+    eps: float,
+    out_dtype: torch.dtype,
+) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
+    """As `add_layer_norm`."""
+    normed, s = _LayerNorm.apply(x, residual, scale, bias, eps, out_dtype)  # type: ignore[no-untyped-call]
+    return normed, s
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        scale: Tensor,
+        bias: Tensor,
+        eps: float,
+        out_dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor | None]:
+        x, scale, bias = x.contiguous(), scale.contiguous(), bias.contiguous()
+        residual = None if residual is None else residual.contiguous()
+        normed = torch.empty_like(x, dtype=out_dtype)
+        s = None
+        if residual is not None:
+            s = torch.empty_like(x, dtype=torch.promote_types(x.dtype, residual.dtype))
+        n_rows, n_tiles, settings = _shape(x)
+        with launched_on(x):
+            layer_norm_fwd_kernel[(n_tiles,)](
+                x, x if residual is None else residual, scale, bias, normed, normed if s is None else s, n_rows, eps,
+                HAS_RESIDUAL=residual is not None, **settings,
+            )  # fmt: skip
+        ctx.save_for_backward(x if s is None else s, scale)
+        ctx.set_materialize_grads(False)
+        ctx.dtypes = x.dtype, x.dtype if residual is None else residual.dtype, bias.dtype
+        ctx.eps = eps
+        return normed, s
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dnormed: Tensor | None, ds: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        x_dtype, residual_dtype, bias_dtype = ctx.dtypes
+        dx, dscale, dbias = ds, None, None
+        if dnormed is not None:
+            dnormed, ds = dnormed.contiguous(), None if ds is None else ds.contiguous()
+            n_rows, n_tiles, settings = _shape(x)
+            n_programs = min(n_tiles, PROGRAMS_A_PROCESSOR * n_processors(x.device))
+            dx = torch.empty_like(x)
+            parts = torch.empty(n_programs, 2, x.shape[-1], device=x.device, dtype=torch.float32)
+            with launched_on(x):
+                layer_norm_bwd_kernel[(n_programs,)](
+                    x, scale, dnormed, dnormed if ds is None else ds, dx, parts, n_rows, ctx.eps,
+                    HAS_DSUM=ds is not None, **settings,
+                )  # fmt: skip
+            of_scale, of_bias = parts.sum(0)
+            dscale, dbias = of_scale.to(scale.dtype), of_bias.to(bias_dtype)
+        if dx is None:
+            return None, None, dscale, dbias, None, None
+        d_residual = dx.to(residual_dtype) if ctx.needs_input_grad[1] else None
+        return dx.to(x_dtype), d_residual, dscale, dbias, None, None
+
+
+def _shape(x: Tensor) -> tuple[int, int, dict[str, int]]:
+    """Return the rows, the programs that they are dealt out to, and how many features and rows each has."""
+    d = x.shape[-1]
+    block = next_power_of_two(d)
+    n_rows = x.numel() // d
+    rows = max(1, ELEMENTS // block)
+    n_warps = min(max(rows * block // 512, 1), 16)  # 16 elements a thread
+    return n_rows, -(-n_rows // rows), {"D": d, "BLOCK_D": block, "ROWS": rows, "num_warps": n_warps}
