@@ -95,6 +95,9 @@ class TestOnACpu:
         kept = cuda_backend._kept[inputs["h"]][1]
         assert torch.equal(call(**inputs), first)
         assert cuda_backend._kept[inputs["h"]][1] is kept
+        with torch.inference_mode():
+            of_inference = {name: x.clone() for name, x in inputs.items()}
+            assert torch.equal(call(**of_inference), first)
         inputs["h"].mul_(-1)  # another version: the kept transform is not its own
         assert not torch.equal(call(**inputs), first)
 

@@ -173,7 +173,9 @@ def _phased_backward(
 
 def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps: bool) -> Tensor:
     """Return a filter's spectrum; that of a filter which `keeps` is made once for each of its versions."""
-    key = (h._version, seqlen, dtype, is_phased)
+    # a tensor of inference mode does not tell when it changes: nothing is kept of it
+    keeps = keeps and not h.is_inference()
+    key = (h._version if keeps else 0, seqlen, dtype, is_phased)
     if keeps and h in _kept and _kept[h][0] == key:
         kept: Tensor = _kept[h][1]
         return kept
