@@ -1,5 +1,6 @@
 // Replaces genomix_kernels/cuda/warp.cuh on a CPU: a block's threads are fibres, which meet where a warp or block does.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -34,6 +35,9 @@ struct Meeting {
     int arrived = 0, phase = 0;
     u32 in[32][12], out[32][4];
 };
+struct Jump {
+    jmp_buf place;
+};
 struct Machine {
     std::vector<unsigned char> shared;
     std::vector<ucontext_t> fibres;
@@ -42,17 +46,23 @@ struct Machine {
     std::vector<Meeting> warps;
     Meeting block;
     ucontext_t scheduler;
+    // after its first entry a fibre is left and met again by jumps, which make no system call as contexts do
+    std::vector<std::unique_ptr<Jump>> places;
+    std::vector<bool> started;
+    jmp_buf scheduler_place;
     int current = 0, n_threads = 0;
     i64 block_x = 0, block_y = 0;
     std::function<void()> body;
 };
 static Machine machine;
 
-static inline void yield_fibre() { swapcontext(&machine.fibres[machine.current], &machine.scheduler); }
+static inline void yield_fibre() {
+    if (_setjmp(machine.places[machine.current]->place) == 0) _longjmp(machine.scheduler_place, 1);
+}
 static void fibre_main() {
     machine.body();
     machine.done[machine.current] = true;
-    swapcontext(&machine.fibres[machine.current], &machine.scheduler);
+    _longjmp(machine.scheduler_place, 1);
 }
 static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::function<void()> body) {
     machine.body = body;
@@ -63,11 +73,13 @@ static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::
             machine.shared.assign(shared + 16, 0xff);  // NaN wherever nothing was written
             machine.fibres.assign(n_threads, ucontext_t());
             machine.done.assign(n_threads, false);
+            machine.started.assign(n_threads, false);
+            machine.places.resize(n_threads);
             machine.warps.assign(n_threads / 32, Meeting());
             machine.block = Meeting();
             machine.stacks.resize(n_threads);
             for (int i = 0; i < n_threads; ++i) {
-                if (!machine.stacks[i]) machine.stacks[i].reset(new char[1 << 18]);
+                if (!machine.stacks[i]) machine.stacks[i].reset(new char[1 << 18]), machine.places[i].reset(new Jump);
                 getcontext(&machine.fibres[i]);
                 machine.fibres[i].uc_stack.ss_sp = machine.stacks[i].get();
                 machine.fibres[i].uc_stack.ss_size = 1 << 18;
@@ -79,7 +91,11 @@ static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::
                 for (int i = 0; i < n_threads; ++i)
                     if (!machine.done[i]) {
                         machine.current = i;
-                        swapcontext(&machine.scheduler, &machine.fibres[i]);
+                        if (_setjmp(machine.scheduler_place) == 0) {
+                            if (machine.started[i]) _longjmp(machine.places[i]->place, 1);
+                            machine.started[i] = true;
+                            setcontext(&machine.fibres[i]);
+                        }
                         left += !machine.done[i];
                     }
             }
