@@ -118,7 +118,7 @@ def show_finetuning(result: "FinetuneResult", *, as_json: bool, quiet: bool) -> 
     console.print()
     say(_without_near_copies(result))
     say(
-        f"epoch {result.best_epoch} of {result.epochs}, chosen by {result.monitor} on {result.n_valid:,} validation "
+        f"{result.chosen}, chosen by {result.monitor} on {result.n_valid:,} validation "
         f"sequences | {result.sequences_per_second:,.0f} sequences/s | {_duration(result.seconds)}"
     )
     say(f"model   {result.model_folder}")

@@ -29,6 +29,8 @@ from genomix_data.errors import ConfigError
 Kind = Literal["pretrain", "finetune"]
 
 GROUPS = Path(__file__).parent / "groups"
+DISTINCT_GROUPS = ("method",)
+"""Groups whose options have settings of their own."""
 SCHEMAS: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
@@ -109,7 +111,9 @@ def compose_values(
     known = dotted_keys(_run_hydra(kind, search + chosen))
     for override in settings:
         if override.key_or_group not in known and not override.is_add():
-            raise unknown_key(override.key_or_group, [*known, *options])
+            raise _misplaced(kind, override.key_or_group, options) or unknown_key(
+                override.key_or_group, [*known, *options]
+            )
     return _run_hydra(kind, search + [str(override.input_line) for override in parsed])
 
 
@@ -126,6 +130,19 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
             group, *name = path.relative_to(root).with_suffix("").parts
             options.setdefault(group, []).append("/".join(name))
     return options
+
+
+def _misplaced(kind: Kind, key: str, options: dict[str, list[str]]) -> ConfigError | None:
+    """Return the error for a setting of an option that was not chosen: ``method.rank`` without ``method=lora``."""
+    group = key.partition(".")[0]
+    if group not in DISTINCT_GROUPS:
+        return None
+    owners = [
+        option for option in options[group] if key in dotted_keys(_run_hydra(kind, [f"{group}={option}"]))
+    ]
+    if not owners:
+        return None
+    return ConfigError(f"{key} is a setting of {group}={' or '.join(owners)}; choose that as well.")
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

@@ -24,8 +24,10 @@ from genomix.checkpoint.files import (
 from genomix.checkpoint.precision import settle_precision
 from genomix.checkpoint.shards import write_tensors
 from genomix.checkpoint.strict import load_strictly
+from genomix.heads.build import HeadModel, build_head, head_kind
 from genomix.heads.classifier import SequenceClassifier
-from genomix.heads.pooling import POOLINGS
+from genomix.heads.sequence_model import HeadKind, SequenceModel
+from genomix.heads.token_classifier import TokenClassifier
 from genomix.models.families import (
     CONFIGS,
     AnyConfig,
@@ -40,8 +42,14 @@ from genomix_data.atomic import atomic_folder
 from genomix_data.errors import CheckpointError, GenomixError
 from genomix_data.tokenizers import Tokenizer, tokenizer_from_dict
 
-ModelKind = Literal["language_model", "classifier"]
-_KIND_WORDS = {"language_model": "a language model", "classifier": "a classifier"}
+ModelKind = Literal["language_model"] | HeadKind
+_KIND_WORDS: dict[ModelKind, str] = {
+    "language_model": "a language model",
+    "classifier": "a classifier",
+    "multilabel": "a multi-label classifier",
+    "regressor": "a regression model",
+    "token_classifier": "a classifier of single bases",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class LoadedModel:
         path: The folder.
     """
 
-    model: HyenaDNA | StripedHyena2 | SequenceClassifier
+    model: HyenaDNA | StripedHyena2 | HeadModel
     config: AnyConfig
     tokenizer: Tokenizer
     head_info: dict[str, Any] | None
@@ -72,10 +80,10 @@ class LoadedModel:
         """The model, where it is a language model.
 
         Raises:
-            CheckpointError: if it is a classifier.
+            CheckpointError: if it has a head.
         """
-        if isinstance(self.model, SequenceClassifier):
-            raise CheckpointError(_wrong_kind(self.path, "language_model"))
+        if isinstance(self.model, SequenceModel | TokenClassifier):
+            raise CheckpointError(_wrong_kind(self.path, self.model.kind, "language_model"))
         return self.model
 
     @property
@@ -97,15 +105,20 @@ class LoadedModel:
         """The model, where it is a classifier.
 
         Raises:
-            CheckpointError: if it is a language model.
+            CheckpointError: if it is another kind of model.
         """
         if not isinstance(self.model, SequenceClassifier):
-            raise CheckpointError(_wrong_kind(self.path, "classifier"))
+            found = (
+                self.model.kind
+                if isinstance(self.model, SequenceModel | TokenClassifier)
+                else "language_model"
+            )
+            raise CheckpointError(_wrong_kind(self.path, found, "classifier"))
         return self.model
 
 
 def save_model(
-    model: HyenaDNA | StripedHyena2 | SequenceClassifier,
+    model: HyenaDNA | StripedHyena2 | HeadModel,
     folder: str | os.PathLike[str],
     *,
     tokenizer: Tokenizer,
@@ -128,7 +141,7 @@ def save_model(
         ValueError: if ``head`` is given for a language model.
     """
     head_info: dict[str, Any] | None = None
-    if isinstance(model, SequenceClassifier):
+    if isinstance(model, SequenceModel | TokenClassifier):
         head_info = {**(head or {}), **model.head_settings()}
     elif head is not None:
         raise ValueError("head is for a classifier; this is a language model.")
@@ -200,9 +213,9 @@ def load_model(
             f"{str(path)!r} holds a model of type {settings['model_type']!r}; this version of genomix "
             f"knows {', '.join(CONFIGS)}. Update genomix, or choose another checkpoint."
         )
-    kind: ModelKind = "language_model" if settings["head"] is None else "classifier"
+    kind = _kind_of(path, settings["head"])
     if expect is not None and kind != expect:
-        raise CheckpointError(_wrong_kind(path, expect))
+        raise CheckpointError(_wrong_kind(path, kind, expect))
     try:
         config = config_of(settings["model_type"], settings["config"])
         tokenizer = tokenizer_from_dict(settings["tokenizer"])
@@ -228,7 +241,7 @@ def load_model(
 
 def build_from_settings(
     path: Path, config: AnyConfig, head: Mapping[str, Any] | None
-) -> HyenaDNA | StripedHyena2 | SequenceClassifier:
+) -> HyenaDNA | StripedHyena2 | HeadModel:
     """Return a new model of these settings.
 
     Args:
@@ -247,20 +260,28 @@ def build_from_settings(
             f"{str(path / CONFIG_FILE)!r} describes a head on a {model_type_of(config)} model; "
             "this version of genomix has heads for HyenaDNA models only. Update genomix."
         )
-    n_classes, pooling, dropout = head.get("n_classes"), head.get("pooling"), head.get("dropout", 0.0)
-    if not isinstance(n_classes, int) or pooling not in POOLINGS:
+    try:
+        return build_head(model, head)
+    except (ValueError, TypeError) as error:
         raise CheckpointError(
-            f"the head in {str(path / CONFIG_FILE)!r} has n_classes {n_classes!r} and pooling {pooling!r}; "
-            f"expected an integer and one of {', '.join(POOLINGS)}. Restore the file that was saved."
-        )
-    return SequenceClassifier(model, n_classes, pooling=pooling, dropout=float(dropout))
+            f"the head in {str(path / CONFIG_FILE)!r} cannot be built: {error} Restore the file that was saved."
+        ) from error
 
 
-def _wrong_kind(path: Path, expected: ModelKind) -> str:
-    found: ModelKind = "classifier" if expected == "language_model" else "language_model"
-    remedy = (
-        "Give the folder of a pretrained model (`genomix pretrain` writes one)."
-        if expected == "language_model"
-        else "Fine-tune it first (`genomix finetune`), and give the folder that this writes."
-    )
+def _kind_of(path: Path, head: Mapping[str, Any] | None) -> ModelKind:
+    try:
+        return "language_model" if head is None else head_kind(head)
+    except ValueError as error:
+        raise CheckpointError(
+            f"the head in {str(path / CONFIG_FILE)!r} is not known: {error} Update genomix, or restore the file."
+        ) from error
+
+
+def _wrong_kind(path: Path, found: ModelKind, expected: ModelKind) -> str:
+    if expected == "language_model":
+        remedy = "Give the folder of a pretrained model (`genomix pretrain` writes one)."
+    elif found == "language_model":
+        remedy = "Fine-tune it first (`genomix finetune`), and give the folder that this writes."
+    else:
+        remedy = "Give the folder of such a model."
     return f"{str(path)!r} is {_KIND_WORDS[found]} but {_KIND_WORDS[expected]} is needed here. {remedy}"

@@ -1,1 +1,1 @@
-"""Heads: from hidden states to classes."""
+"""Heads: from hidden states to classes, labels, numbers, and a class at each base."""

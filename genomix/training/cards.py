@@ -35,6 +35,13 @@ genomix finetune model.init={result.model_folder.name} data.train=train.csv data
 """
 
 
+_TRAINED = {
+    "full": "all of it fine-tuned",
+    "probe": "the head alone fitted to frozen embeddings",
+    "lora": "fine-tuned through low-rank adapters, which are merged into its matrices",
+}
+
+
 def classifier_card(config: FinetuneConfig, result: FinetuneResult) -> str:
     """Return the README.md of a fine-tuned classifier."""
     start = f"weights of {config.model.init}" if config.model.init else "random weights"
@@ -50,15 +57,15 @@ def classifier_card(config: FinetuneConfig, result: FinetuneResult) -> str:
     )
     return f"""# Classifier of {", ".join(result.class_names)}
 
-A HyenaDNA backbone with a pooled linear head, fine-tuned with genomix on {data.name}, starting from {start}.
+A HyenaDNA backbone with a pooled head, {_TRAINED[result.method]}, with genomix on {data.name}, starting from {start}.
 
 | | |
 |---|---|
-| parameters | {result.n_parameters:,} |
+| parameters that were trained | {result.n_parameters:,} |
 | longest input | {config.model.config.l_max:,} bases |
 | sequences | {result.n_train:,} for training, {result.n_valid:,} for validation, {test.n:,} for the test |
 | test sequences also in training | {result.n_shared:,} |
-| weights of | epoch {result.best_epoch} of {result.epochs}, by {result.monitor} on validation |
+| weights of | {result.chosen}, by {result.monitor} on validation |
 | test accuracy | {test.accuracy:.4f} |
 | test MCC | {test.mcc:.4f} |
 | test F1 | {test.f1:.4f} |
@@ -66,7 +73,7 @@ A HyenaDNA backbone with a pooled linear head, fine-tuned with genomix on {data.
 | split | {result.split} |
 | test sequences without a near copy in training | {without} |
 
-The test set was scored once, after the epoch had been chosen. `config.json` beside this file holds the settings,
+The test set was scored once, after this had been chosen. `config.json` beside this file holds the settings,
 versions and checksums of the run.
 
 ```

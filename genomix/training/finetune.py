@@ -3,7 +3,7 @@
 Validation chooses the epoch; the test set is scored once, at the end. The folder appears whole or not at all:
 
     config.yaml, labels.json, leakage.json, metrics.csv, result.json, test_predictions.tsv,
-    model/ (the native checkpoint)
+    model/ (the native checkpoint), adapters.safetensors (of ``method=lora``, which are merged into the model)
 """
 
 import csv
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
+from genomix.adapters.lora import adapter_state, add_adapters, merge_adapters
 from genomix.checkpoint.native import load_model, save_model
 from genomix.heads.classifier import SequenceClassifier
 from genomix.inference.predict import Predictions, predict_probabilities, write_predictions_file
@@ -30,10 +32,12 @@ from genomix.training.build import plain
 from genomix.training.cards import classifier_card
 from genomix.training.config import ModelConfig
 from genomix.training.finetune_config import FinetuneConfig
-from genomix.training.finetune_data import clean_metrics, leakage_of, read_tables
+from genomix.training.finetune_data import class_warnings, clean_metrics, leakage_of, read_tables
 from genomix.training.finetune_loop import FinetuneLoop
+from genomix.training.finetune_method import LoraMethodConfig, ProbeConfig
 from genomix.training.loop import choose_device, own_random_state
 from genomix.training.metrics import classification_metrics
+from genomix.training.probe import Probe
 from genomix.training.results import FinetuneResult
 from genomix.training.run_folder import RunFolder, to_yaml, write_json
 from genomix.training.screen import Screen
@@ -87,9 +91,7 @@ def finetune(
     with own_random_state(config.trainer.seed):
         config, backbone, tokenizer, init_sha256 = _backbone(config)
         parts, n_truncated = _encode(config, tables, tokenizer)
-        model = SequenceClassifier(
-            backbone, len(class_names), pooling=config.head.pooling, dropout=config.head.dropout
-        ).to(device)
+        model = _classifier(config, backbone, len(class_names)).to(device)
         train = LabelledSequences(
             parts["train"].ids,
             parts["train"].table.labels,
@@ -97,7 +99,9 @@ def finetune(
             seed=config.trainer.seed,
             rc_augment=config.data.rc_augment,
         )
-        loop = FinetuneLoop(
+        n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        fitter = Probe if isinstance(config.method, ProbeConfig) else FinetuneLoop
+        loop = fitter(
             config,
             screen,
             model=model,
@@ -113,6 +117,8 @@ def finetune(
         raise SystemExit(128 + stopped_by)
     if stopped_by is not None:
         raise KeyboardInterrupt
+    adapters = {name: tensor.cpu() for name, tensor in adapter_state(model.backbone).items()}
+    merge_adapters(model.backbone)
     test = parts["test"]
     probabilities = predict_probabilities(model, test.ids, tokenizer.pad_id, device=device)
     assert loop.best is not None
@@ -121,7 +127,7 @@ def finetune(
         folder=folder,
         model_folder=folder / "model",
         class_names=class_names,
-        n_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        n_parameters=n_parameters,
         n_train=len(parts["train"].ids),
         n_valid=len(parts["valid"].ids),
         n_shared=leakage.total.identical + leakage.total.identical_other_strand,
@@ -136,11 +142,13 @@ def finetune(
         test_clean=clean_metrics(probabilities, test.table, leakage),
         leakage=leakage,
         split=config.data.split,
+        method=config.method.name,
+        chosen=loop.chosen,
         test_probabilities=probabilities,
         test_labels=test.table.labels,
         train_seconds=loop.train_seconds,
         seconds=time.perf_counter() - started,
-        sequences_per_second=loop.task.batch * config.data.batch_size / max(loop.train_seconds, 1e-9),
+        sequences_per_second=loop.n_seen / max(loop.train_seconds, 1e-9),
         provenance=run_record(
             command,
             seed=config.trainer.seed,
@@ -150,8 +158,26 @@ def finetune(
             tables={name: part.table.source for name, part in parts.items()},
         ),
     )
-    _write(config, result, model, tokenizer)
+    _write(config, result, model, tokenizer, adapters)
     return result
+
+
+def _classifier(config: FinetuneConfig, backbone: HyenaDNA, n_classes: int) -> SequenceClassifier:
+    """Return the classifier, with what is not trained frozen."""
+    method, head = config.method, config.head
+    model = SequenceClassifier(
+        backbone,
+        n_classes,
+        pooling=head.pooling,
+        dropout=head.dropout,
+        n_windows=head.n_windows,
+        hidden=method.hidden if isinstance(method, ProbeConfig) and method.classifier == "mlp" else 0,
+    )
+    if isinstance(method, ProbeConfig):
+        model.backbone.requires_grad_(False)
+    if isinstance(method, LoraMethodConfig):
+        add_adapters(model.backbone, method.adapters())
+    return model
 
 
 def _backbone(config: FinetuneConfig) -> tuple[FinetuneConfig, HyenaDNA, CharTokenizer, str | None]:
@@ -213,10 +239,19 @@ def _introduce(
 ) -> None:
     sizes = {name: len(part.ids) for name, part in parts.items()}
     start = f"from {config.model.init}" if config.model.init else f"{config.model.name} from scratch"
+    verb = {"full": "fine-tuning", "probe": "probing", "lora": "fine-tuning adapters"}[config.method.name]
     screen.say(
-        f"fine-tuning {start} on {sizes['train']:,} sequences of {len(parts['train'].table.class_names)} classes "
+        f"{verb} {start} on {sizes['train']:,} sequences of {len(parts['train'].table.class_names)} classes "
         f"({sizes['valid']:,} for validation, {sizes['test']:,} for the test), {device.type}"
     )
+    if config.method.name != "full" and config.model.init is None:
+        screen.say(
+            f"  warning: the backbone is frozen at random weights; method={config.method.name} is of use with a "
+            "pretrained model (model.init=FOLDER)",
+            style="yellow",
+        )
+    for line in class_warnings({name: part.table for name, part in parts.items()}, config.loss):
+        screen.say(f"  warning: {line}", style="yellow")
     total = leakage.total
     if n_shared := total.identical + total.identical_other_strand:
         screen.say(
@@ -238,19 +273,26 @@ def _introduce(
 
 
 def _write(
-    config: FinetuneConfig, result: FinetuneResult, model: SequenceClassifier, tokenizer: CharTokenizer
+    config: FinetuneConfig,
+    result: FinetuneResult,
+    model: SequenceClassifier,
+    tokenizer: CharTokenizer,
+    adapters: dict[str, torch.Tensor],
 ) -> None:
     head = {"class_names": list(result.class_names), "too_long": config.data.too_long}
     with atomic_folder(result.folder) as fresh:
         (fresh / "config.yaml").write_text(to_yaml(plain(config)))
         with (fresh / "metrics.csv").open("w", newline="") as handle:
             writer = csv.writer(handle)
-            writer.writerow(["epoch", "step", "train_loss", "valid_loss", "accuracy", "mcc", "f1", "auroc"])
+            has_l2 = any(point.l2 is not None for point in result.validation)
+            last = ["l2"] if has_l2 else []
+            writer.writerow(
+                ["epoch", "step", "train_loss", "valid_loss", "accuracy", "mcc", "f1", "auroc", *last]
+            )
             for point in result.validation:
                 m = point.metrics
-                writer.writerow(
-                    [point.epoch, point.step, point.train_loss, m.loss, m.accuracy, m.mcc, m.f1, m.auroc]
-                )
+                row = [point.epoch, point.step, point.train_loss, m.loss, m.accuracy, m.mcc, m.f1, m.auroc]
+                writer.writerow([*row, point.l2] if has_l2 else row)
         save_model(
             model,
             fresh / "model",
@@ -259,6 +301,10 @@ def _write(
             provenance=result.provenance,
             card=classifier_card(config, result),
         )
+        if adapters:
+            assert isinstance(config.method, LoraMethodConfig)
+            about = {"rank": str(config.method.rank), "alpha": str(config.method.alpha)}
+            save_file(adapters, fresh / "adapters.safetensors", metadata=about)
         predictions = Predictions(result.test_probabilities, result.class_names, result.n_truncated, "")
         labels = [result.class_names[label] for label in result.test_labels]
         assert result.leakage is not None, "computed before training"

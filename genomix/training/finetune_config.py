@@ -1,11 +1,12 @@
-"""What a fine-tuning run is: a labelled table, a model to start from, and when to stop."""
+"""What a fine-tuning run is: a labelled table, a model to start from, how much of it is trained, when to stop."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from genomix.heads.pooling import Pooling
+from genomix.heads.pooling import N_WINDOWS, Pooling
 from genomix.training.config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from genomix.training.finetune_method import FullConfig, LossConfig, MethodConfig, ProbeConfig
 from genomix_data.errors import ConfigError
 
 Monitor = Literal["mcc", "accuracy", "f1", "auroc", "loss"]
@@ -86,13 +87,17 @@ class HeadConfig:
 
     Args:
         pooling: How the positions of a sequence become one vector; padding never takes part.
+        n_windows: Equal parts of a sequence for the pooling ``window``.
         dropout: Between pooling and the linear map.
     """
 
     pooling: Pooling = "mean"
+    n_windows: int = N_WINDOWS
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.n_windows < 1:
+            raise ConfigError(f"head.n_windows is {self.n_windows}; it must be at least 1.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"head.dropout is {self.dropout}; it must be at least 0 and below 1.")
 
@@ -125,7 +130,16 @@ class FinetuneConfig:
 
     data: TableDataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=FullConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trainer: EpochTrainerConfig = field(default_factory=EpochTrainerConfig)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.method, ProbeConfig) and self.head.pooling == "attention":
+            raise ConfigError(
+                "head.pooling=attention is learned, but method=probe embeds each sequence once, before anything is. "
+                "Choose mean, window, max, last or first, or method=lora."
+            )

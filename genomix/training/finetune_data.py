@@ -1,14 +1,16 @@
 """The tables of a fine-tuning run: read, split as the config says, and compared with each other."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomix.training.finetune_config import TableDataConfig
+from genomix.training.finetune_method import LossConfig
 from genomix.training.metrics import ClassificationMetrics, classification_metrics
 from genomix_data.benchmarks import load_folder
-from genomix_data.errors import InputFileError
+from genomix_data.errors import InputFileError, preview
 from genomix_data.genome import Genome
 from genomix_data.leakage import LeakageReport, chromosome_split, cluster_split, leakage_report, pooled
 from genomix_data.tables import SequenceTable, stratified_split, without_overlap
@@ -56,6 +58,45 @@ def clean_metrics(
     if not len(rows):
         return None
     return classification_metrics(probabilities[rows], test.labels[rows], test.class_names)
+
+
+RARE = 0.1
+"""A class with less than this part of the largest one's sequences is called rare."""
+
+
+def class_warnings(tables: dict[str, SequenceTable], loss: LossConfig) -> list[str]:
+    """Return what is odd about the classes, a line each: misspelt, rare, or absent from a part.
+
+    Args:
+        tables: All parts.
+        loss: Whether something is done about rare classes.
+    """
+    lines: list[str] = []
+    counts = tables["train"].n_per_class
+    largest = max(counts, key=lambda name: counts[name])
+    rare = [name for name, count in counts.items() if count < RARE * counts[largest]]
+    for name in rare:
+        # a misspelt label makes a class of its own, and a small one
+        others = {other.casefold(): other for other in counts if other not in rare}
+        close = get_close_matches(name.casefold(), list(others), n=1, cutoff=0.8)
+        if close and not name.isdecimal():
+            lines.append(
+                f"class {name!r} has {counts[name]:,} training sequences and is spelt almost as "
+                f"{others[close[0]]!r}; if this is a typing error, correct the labels"
+            )
+    if rare and loss.class_weights is None:
+        lines.append(
+            f"the classes are unbalanced: {rare[0]!r} has {counts[rare[0]]:,} training sequences, {largest!r} "
+            f"{counts[largest]:,}; accuracy says little (look at MCC and AUROC), and loss.class_weights=balanced makes "
+            "them count alike"
+        )
+    for part in ("valid", "test"):
+        absent = [name for name, count in tables[part].n_per_class.items() if not count]
+        if absent:
+            lines.append(
+                f"the {part} set has no sequence of class {preview(absent)}; its metrics say nothing of it"
+            )
+    return lines
 
 
 def _given(data: TableDataConfig) -> dict[str, SequenceTable]:

@@ -1,10 +1,8 @@
 """The epochs of a fine-tuning run: train, validate, keep the best, stop when nothing improves."""
 
-import math
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +11,9 @@ from numpy.typing import NDArray
 from genomix.heads.classifier import SequenceClassifier
 from genomix.inference.predict import predict_probabilities
 from genomix.training.finetune_config import FinetuneConfig
+from genomix.training.finetune_method import FullConfig
 from genomix.training.loop import check_finite, fit
-from genomix.training.metrics import ClassificationMetrics, classification_metrics
+from genomix.training.metrics import classification_metrics, rank
 from genomix.training.results import EpochPoint, LossPoint
 from genomix.training.screen import Bar, Screen
 from genomix.training.task import ClassifierTask
@@ -67,6 +66,10 @@ class FinetuneLoop:
             clip=trainer.clip,
             seed=trainer.seed,
         )
+        self.task.class_weights = config.loss.weights(train.labels, tuple(class_names))
+        self.task.label_smoothing = config.loss.label_smoothing
+        if isinstance(config.method, FullConfig):
+            self.task.layer_lr_decay = config.method.layer_lr_decay
         self.model = model
         self.history: list[LossPoint] = []
         self.validation: list[EpochPoint] = []
@@ -101,6 +104,17 @@ class FinetuneLoop:
         if stopped_by is None:
             self.model.load_state_dict(self._best_weights)
         return stopped_by
+
+    @property
+    def n_seen(self) -> int:
+        """Sequences seen in training, those of every epoch counted again."""
+        return self.task.batch * self.config.data.batch_size
+
+    @property
+    def chosen(self) -> str:
+        """What validation chose, in words."""
+        assert self.best is not None
+        return f"epoch {self.best.epoch} of {self.validation[-1].epoch}"
 
     def _after_step(self, loss: torch.Tensor, bar: Bar) -> bool:
         step, trainer = self.task.step, self.config.trainer
@@ -144,11 +158,3 @@ class FinetuneLoop:
             "best epoch": str(self.best.epoch),
         }
         return trainer.patience is not None and epoch - self.best.epoch >= trainer.patience
-
-
-def rank(metrics: ClassificationMetrics, monitor: str) -> tuple[float, float]:
-    """Return what makes one epoch better than another: the monitored metric, then the smaller loss."""
-    if monitor == "loss":
-        return (-metrics.loss, 0.0)
-    value: Any = getattr(metrics, monitor)
-    return (-math.inf if value is None else float(value), -metrics.loss)

@@ -140,14 +140,26 @@ def _auroc(
     return float(np.mean(defined))
 
 
+def rank(metrics: ClassificationMetrics, monitor: str) -> tuple[float, float]:
+    """Return what makes one epoch or setting better than another: the monitored metric, then the smaller loss."""
+    if monitor == "loss":
+        return (-metrics.loss, 0.0)
+    value: Any = getattr(metrics, monitor)
+    return (-math.inf if value is None else float(value), -metrics.loss)
+
+
 def binary_auroc(scores: Float[NDArray[np.float64], " n"], is_positive: NDArray[np.bool_]) -> float | None:
     """Return the chance that a positive scores above a negative, ties counting half; None without one of each."""
     n_positive = int(is_positive.sum())
     n_negative = len(scores) - n_positive
     if n_positive == 0 or n_negative == 0:
         return None
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    # Mean rank (1-based) of each group of equal scores.
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    rank_sum = float(ranks[is_positive].sum())
+    rank_sum = float(mean_ranks(scores)[is_positive].sum())
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def mean_ranks(values: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.float64], " n"]:
+    """Return the rank of each value, from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks

@@ -4,6 +4,7 @@ AdamW decays everything (biases, norms and embeddings too) except the MLPs of th
 have a learning rate of their own. The exceptions are declared by the modules (`parameter_rules`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -11,13 +12,16 @@ from torch import nn
 from genomix.operators.parameter_rule import HasParameterRules, ParameterRule
 
 
-def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, lr_scale: Callable[[str], float] = lambda name: 1.0
+) -> list[dict[str, Any]]:
     """Return groups for a torch optimizer, each with ``params``, ``names``, ``lr`` and ``weight_decay``.
 
     Args:
         model: Any module; a parameter that is shared or does not require gradients counts once or not at all.
         lr: Learning rate of every parameter whose module does not say otherwise.
         weight_decay: Likewise.
+        lr_scale: What part of its learning rate the parameter of a name gets.
 
     Returns:
         The group of ordinary parameters first, then one for each combination of special values.
@@ -31,13 +35,31 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
             continue
         rule = rules.get(id(parameter), ParameterRule())
         key = (
-            lr if rule.lr is None else rule.lr,
+            (lr if rule.lr is None else rule.lr) * lr_scale(name),
             weight_decay if rule.weight_decay is None else rule.weight_decay,
         )
         group = groups.setdefault(key, {"params": [], "names": [], "lr": key[0], "weight_decay": key[1]})
         group["params"].append(parameter)
         group["names"].append(name)
     return [group for group in groups.values() if group["params"]]
+
+
+def layer_lr_scale(name: str, n_layers: int, decay: float) -> float:
+    """Return the part of the learning rate that a parameter of a classifier gets: ``decay`` to the power of its depth.
+
+    Depth is counted from the top: 0 for the head, the pooling and the last norm, 1 for the last block, and
+    ``n_layers + 1`` for the embedding.
+
+    >>> names = ("head.bias", "backbone.layers.0.norm1.bias", "backbone.embeddings.weight")
+    >>> [layer_lr_scale(name, 2, 0.5) for name in names]
+    [1.0, 0.25, 0.125]
+    """
+    parts = name.split(".")
+    if "layers" in parts:
+        depth = n_layers - int(parts[parts.index("layers") + 1])
+    else:
+        depth = n_layers + 1 if "embeddings" in parts else 0
+    return float(decay**depth)
 
 
 def _rules_by_parameter(model: nn.Module) -> dict[int, ParameterRule]:

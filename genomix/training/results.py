@@ -136,12 +136,21 @@ class PretrainResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochPoint:
-    """Validation after an epoch."""
+    """Validation after an epoch, or of one setting of a probe.
+
+    Args:
+        epoch: The epoch; of a logistic probe, the number of the setting.
+        step: Optimizer steps done; of a logistic probe, the iterations of its fit.
+        train_loss: Mean loss on the training set, in nats.
+        metrics: On the validation set.
+        l2: Strength of a logistic probe.
+    """
 
     epoch: int
     step: int
     train_loss: float
     metrics: ClassificationMetrics
+    l2: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +161,13 @@ class FinetuneResult:
         folder: The output folder.
         model_folder: The native checkpoint in it.
         class_names: Names of the classes.
-        n_parameters: Trainable parameters.
+        n_parameters: Parameters that were trained.
         n_train: Training sequences.
         n_valid: Validation sequences.
         n_shared: Test sequences that training or validation holds too, on either strand.
         n_truncated: Sequences that were cut to the longest input of the model.
-        best_epoch: The epoch whose weights were kept (1-based), by ``monitor`` on validation.
-        epochs: Epochs that were made.
+        best_epoch: The epoch (or setting of a probe) whose weights were kept (1-based), by ``monitor`` on validation.
+        epochs: Epochs (or settings) that were made.
         monitor: What chose the epoch.
         history: Training log.
         validation: Validation after every epoch.
@@ -168,6 +177,8 @@ class FinetuneResult:
             have one, or it was not looked at.
         leakage: What the test shares with training and validation.
         split: How the parts were made: ``official``, ``cluster`` or ``chromosome``.
+        method: What was trained: ``full``, ``probe`` or ``lora``.
+        chosen: What validation chose, in words.
         test_probabilities: ``(n, C)``, in the order of the test table.
         test_labels: Class index of each test sequence.
         train_seconds: Time in training steps.
@@ -200,10 +211,14 @@ class FinetuneResult:
     test_clean: ClassificationMetrics | None = None
     leakage: LeakageReport | None = None
     split: str = "official"
+    method: str = "full"
+    chosen: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what result.json holds: everything but the logs and the predictions, which have files of their own."""
         return {
+            "method": self.method,
+            "chosen": self.chosen,
             "test": self.test.to_dict(),
             "test_clean": None if self.test_clean is None else self.test_clean.to_dict(),
             "split": self.split,

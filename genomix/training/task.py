@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from genomix.heads.classifier import SequenceClassifier
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.training.config import OptimizerConfig, ScheduleConfig, SoftMaskLoss
-from genomix.training.optim import parameter_groups
+from genomix.training.losses import classification_loss
+from genomix.training.optim import layer_lr_scale, parameter_groups
 from genomix.training.schedule import cosine_with_warmup
 from genomix_data.lm_batch import NO_TARGET, LMBatch
 from genomix_data.sampler import mix64
@@ -71,12 +72,16 @@ class TrainingTask(LightningModule):
     def configure_optimizers(self) -> torch.optim.AdamW:
         """Return AdamW on the groups of `parameter_groups`, with the state of an earlier part of the run."""
         config = self.optimizer_config
-        groups = parameter_groups(self.model, config.lr, config.weight_decay)
+        groups = parameter_groups(self.model, config.lr, config.weight_decay, self.lr_scale)
         self._base_lrs = [float(group["lr"]) for group in groups]
         optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
         if self.optimizer_state is not None:
             optimizer.load_state_dict(self.optimizer_state)
         return optimizer
+
+    def lr_scale(self, name: str) -> float:
+        """Return what part of the learning rate a parameter has; children may say otherwise than all of it."""
+        return 1.0
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Return the loss of a batch, and keep its value in ``loss``."""
@@ -160,13 +165,28 @@ def weighted_cross_entropy(
 
 
 class ClassifierTask(TrainingTask):
-    """Cross-entropy over the classes."""
+    """Cross-entropy over the classes.
+
+    Attributes:
+        class_weights: Weight of each class, with a mean of 1 over the training set; None for none.
+        label_smoothing: Part of the target that is spread over all classes.
+        layer_lr_decay: See `genomix.training.optim.layer_lr_scale`.
+    """
 
     model: SequenceClassifier
+    class_weights: Tensor | None = None
+    label_smoothing: float = 0.0
+    layer_lr_decay: float = 1.0
 
     def loss_of(self, batch: LabelledBatch) -> Float[Tensor, ""]:
         """Return the mean loss per sequence of a batch, in nats."""
-        return F.cross_entropy(self.model(batch.ids, batch.lengths).float(), batch.labels)
+        logits = self.model(batch.ids, batch.lengths).float()
+        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        return classification_loss(logits, batch.labels, weights, self.label_smoothing)
+
+    def lr_scale(self, name: str) -> float:
+        """Return what part of the learning rate a parameter has, by its depth."""
+        return layer_lr_scale(name, self.model.config.n_layers, self.layer_lr_decay)
 
 
 def learning_rate(step: int, lr: float, schedule: ScheduleConfig, total_steps: int) -> float:

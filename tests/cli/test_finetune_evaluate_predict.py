@@ -148,3 +148,21 @@ def test_help_shows_an_example(verb: str) -> None:
     done = genomix(verb, "--help")
     assert done.exit_code == 0
     assert f"genomix {verb}" in done.stdout
+
+
+@pytest.mark.parametrize("method", ["probe", "lora"])
+def test_parts_of_a_model_are_trained_from_the_command_line(
+    folder: Path, tmp_path: Path, method: str
+) -> None:
+    done = genomix("finetune", *TABLES, *TINY, f"method={method}", "-o", str(tmp_path / "out"), "--json")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["method"] == method
+    assert f"{result['chosen']}, chosen by mcc on 6 validation sequences" in done.stderr
+    assert "frozen at random weights" in done.stderr
+    again = genomix("evaluate", str(tmp_path / "out" / "model"), "test.csv", "--json")
+    found = json.loads(again.stdout)
+    assert {key: found[key] for key in result["test"]} == result["test"]
+    predicted = genomix("predict", str(tmp_path / "out" / "model"), "test.csv", "--quiet")
+    assert len(predicted.stdout.splitlines()) == 31
+    assert (tmp_path / "out" / "adapters.safetensors").exists() == (method == "lora")

@@ -6,6 +6,7 @@ import pytest
 from genomix.training.build import plain
 from genomix.training.config import FastaDataConfig, PretrainConfig
 from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
+from genomix.training.finetune_method import FullConfig, LoraMethodConfig, MethodConfig, ProbeConfig
 from genomix_configs.compose import (
     GROUPS,
     Kind,
@@ -27,6 +28,15 @@ def test_yaml_and_dataclasses_have_the_same_defaults() -> None:
     assert config == PretrainConfig(data=FastaDataConfig(fasta=(Path("a.fa"),)))
     tuned, _ = compose("finetune", TABLES)
     assert tuned == FinetuneConfig(data=TableDataConfig(train=Path("a.csv"), test=Path("b.csv")))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("full", FullConfig()), ("probe", ProbeConfig()), ("lora", LoraMethodConfig())]
+)
+def test_every_method_has_the_same_defaults_in_yaml(name: str, expected: MethodConfig) -> None:
+    config, values = compose("finetune", [f"method={name}", *TABLES])
+    assert config.method == expected
+    assert values["method"]["name"] == name
 
 
 @pytest.mark.parametrize("name", list(trainable_models()))
@@ -132,6 +142,12 @@ def test_a_mistake_gets_one_line_that_says_what_was_meant(overrides: list[str], 
         ([*TABLES, "data.too_long=trunc"], r"did you mean 'truncate'\?"),
         ([*TABLES, "head.pooling=avg"], "one of mean, last, first, max"),
         ([*TABLES, "trainer.patience=0"], "trainer.patience is 0"),
+        ([*TABLES, "method=loar"], r"did you mean 'lora'\?"),
+        ([*TABLES, "method.rank=4"], "method.rank is a setting of method=lora; choose that as well"),
+        ([*TABLES, "method=lora", "method.rnk=4"], r"did you mean 'method.rank'\?"),
+        ([*TABLES, "method=probe", "method.strengths=[-1]"], r"method.strengths is \[-1.0\]"),
+        ([*TABLES, "method=probe", "head.pooling=attention"], "attention is learned"),
+        ([*TABLES, "loss.class_weights=balansed"], r"did you mean 'balanced'\?"),
         ([*TABLES, "trainer.monitor=acuracy"], r"did you mean 'accuracy'\?"),
     ],
 )

@@ -25,11 +25,19 @@ def command(
 ) -> None:
     """Fine-tune a classifier of sequences; validation chooses the epoch, the test is scored once at the end.
 
+    [bold]method=full[/bold] trains all weights (the default),
+
+    [bold]method=lora[/bold] low-rank adapters, merged when saved,
+
+    [bold]method=probe[/bold] a logistic regression on frozen embeddings, in seconds.
+
     Examples:
 
         [bold]genomix finetune model.init=run/model data.train=train.csv data.test=test.csv -o classifier[/bold]
 
         [bold]genomix finetune model=hyenadna/tiny-1k data.folder=human_enhancers_cohn -o classifier[/bold]
+
+        [bold]genomix finetune method=probe model.init=run/model data.folder=human_enhancers_cohn -o probe[/bold]
     """
     from genomix_cli.training_output import print_settings, require_output
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,11 @@ def label_indices(
     index = {name: i for i, name in enumerate(names)}
     for label, place in zip(labels, places, strict=True):
         if label not in index:
-            raise InputFileError(f"{place}: label {label!r} is not one of the classes {preview(names)}.")
+            close = get_close_matches(label, names, n=1, cutoff=0.6)
+            meant = f" Did you mean {close[0]!r}?" if close and not label.isdecimal() else ""
+            raise InputFileError(
+                f"{place}: label {label!r} is not one of the classes {preview(names)}.{meant}"
+            )
     return names, np.array([index[label] for label in labels], dtype=np.int64)
 
 

@@ -209,7 +209,7 @@ def test_a_tokenizer_that_is_not_known(folder: Path) -> None:
 
 def test_a_head_that_describes_none(classifier_folder: Path) -> None:
     change_config(classifier_folder, head={"n_classes": "two", "pooling": "mean"})
-    with pytest.raises(CheckpointError, match="has n_classes 'two' and pooling 'mean'"):
+    with pytest.raises(CheckpointError, match=r"n_classes is 'two'; it must be a whole number\. Restore"):
         load_model(classifier_folder)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from genomix.heads.classifier import SequenceClassifier
-from genomix.heads.pooling import POOLINGS, Pooling, pool
+from genomix.heads.pooling import POOLINGS, Pooling, SequencePooling, pool
 from genomix.models.hyenadna.model import HyenaDNA
 from tests.genomix.golden import tiny_config
 
@@ -48,16 +48,52 @@ def test_without_lengths_every_position_counts() -> None:
 def test_pooling_by_hand() -> None:
     hidden = torch.tensor([[[1.0, -2.0], [3.0, -4.0], [100.0, 100.0]]])
     lengths = torch.tensor([2])
-    expected = {"mean": [2.0, -3.0], "last": [3.0, -4.0], "first": [1.0, -2.0], "max": [3.0, -2.0]}
+    expected = {
+        "mean": [2.0, -3.0],
+        "last": [3.0, -4.0],
+        "first": [1.0, -2.0],
+        "max": [3.0, -2.0],
+        "attention": [2.0, -3.0],
+        "window": [1.0, -2.0, 3.0, -4.0],
+    }
     assert set(expected) == set(POOLINGS)
     for pooling, values in expected.items():
-        assert pool(hidden, lengths, pooling)[0].tolist() == values  # type: ignore[arg-type]
+        pooler = SequencePooling(2, pooling, n_windows=2)  # type: ignore[arg-type]
+        assert pooler(hidden, lengths)[0].tolist() == values
+        assert pooler.out_features == len(values)
+    with pytest.raises(ValueError, match="must be one of mean, last, first, max"):
+        pool(hidden, lengths, "attention")  # type: ignore[arg-type]
+
+
+def test_attention_weighs_positions_by_a_learned_score() -> None:
+    pooler = SequencePooling(2, "attention")
+    assert pooler.query is not None
+    with torch.no_grad():
+        pooler.query.copy_(torch.tensor([50.0, 0.0]))
+    hidden = torch.tensor([[[1.0, 7.0], [2.0, 5.0], [9.0, 9.0]]])
+    torch.testing.assert_close(pooler(hidden, torch.tensor([2])), torch.tensor([[2.0, 5.0]]))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 8])
+def test_windows_hold_every_position_once_where_there_are_enough(length: int) -> None:
+    n_windows = 3
+    hidden = torch.arange(8.0)[None, :, None]
+    windows = SequencePooling(1, "window", n_windows=n_windows)(hidden, torch.tensor([length]))[0]
+    sizes = [
+        max((i + 1) * length // n_windows, i * length // n_windows + 1) - i * length // n_windows
+        for i in range(3)
+    ]
+    assert bool(windows.isfinite().all())
+    assert windows.tolist() == sorted(windows.tolist())
+    if length >= n_windows:
+        total = sum(size * float(window) for size, window in zip(sizes, windows, strict=True))
+        assert total == pytest.approx(sum(range(length)))
 
 
 def test_padding_gets_no_gradient_from_pooling() -> None:
     for pooling in get_args(Pooling):
         hidden = torch.randn(2, 5, 3, requires_grad=True)
-        torch.autograd.backward(pool(hidden, torch.tensor([2, 5]), pooling).sum())
+        torch.autograd.backward(SequencePooling(3, pooling)(hidden, torch.tensor([2, 5])).sum())
         assert hidden.grad is not None
         assert hidden.grad[0, 2:].abs().sum() == 0
         assert hidden.grad[0, :2].abs().sum() > 0

@@ -20,8 +20,7 @@ from genomix.training.evaluate import evaluate
 from genomix.training.finetune import finetune
 from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
 from genomix.training.finetune_data import read_tables
-from genomix.training.finetune_loop import rank
-from genomix.training.metrics import classification_metrics
+from genomix.training.metrics import classification_metrics, rank
 from genomix.training.results import FinetuneResult
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError, SequenceTooLongError
 from genomix_data.tokenizers import CharTokenizer

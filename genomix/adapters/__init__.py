@@ -1,0 +1,1 @@
+"""Adapters: small trainable changes of a frozen model."""
