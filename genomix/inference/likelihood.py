@@ -38,17 +38,36 @@ def token_log_likelihood(
     Raises:
         SequenceTooLongError: if there are more tokens than the model takes.
     """
-    hidden = model.hidden_states(ids)
+    hidden = model.hidden_states(ids)[:, :-1]
+    return log_probabilities(model, hidden, ids[:, 1:], chunk_tokens=chunk_tokens)
+
+
+class Unembedding(Protocol):
+    """What turns hidden states into logits."""
+
+    def logits(self, hidden: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape V"]:
+        """Return next-token logits."""
+        ...
+
+
+def log_probabilities(
+    model: Unembedding,
+    hidden: Float[Tensor, "B L D"],
+    targets: Int[Tensor, "B L"],
+    *,
+    chunk_tokens: int = 1 << 18,
+) -> Float[Tensor, "B L"]:
+    """Return the log-probability in nats of the token after each hidden state, as `token_log_likelihood` gives it."""
     batch, seqlen, width = hidden.shape
-    hidden = hidden[:, :-1].reshape(-1, width)
-    targets = ids[:, 1:].reshape(-1, 1).long()
     pieces = [
         _log_probability(model.logits(piece), target)
         for piece, target in zip(
-            torch.split(hidden, chunk_tokens), torch.split(targets, chunk_tokens), strict=True
+            torch.split(hidden.reshape(-1, width), chunk_tokens),
+            torch.split(targets.reshape(-1, 1).long(), chunk_tokens),
+            strict=True,
         )
     ]
-    return torch.cat(pieces).reshape(batch, seqlen - 1)
+    return torch.cat(pieces).reshape(batch, seqlen)
 
 
 def _log_probability(logits: Float[Tensor, "T V"], targets: Int[Tensor, "T 1"]) -> Float[Tensor, " T"]:

@@ -7,12 +7,14 @@ causal filters of a linear map of the input. Source: Poli et al. 2023, Hyena Hie
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genomix.operators.implicit_filter import ImplicitFilter
 from genomix.operators.state import MixerState, append_tail, write_past
 from genomix_kernels.causal_fir import causal_fir
+from genomix_kernels.channel_major import from_channels, to_channels
 from genomix_kernels.fftconv import fftconv
 
 
@@ -55,13 +57,12 @@ class HyenaOperator(nn.Module):
         Raises:
             SequenceTooLongError: if the input is longer than ``l_max``.
         """
-        filters = self._split_filters(self.filter_fn(x.shape[1]))
-        skips = self._split_filters(self.filter_fn.bias)
+        filters, skips = self._filters(x.shape[1])
         first_gate, *gates, v = self._featurize(x).chunk(self.order + 1, dim=1)
-        for gate, k, skip in zip(reversed(gates), filters, skips, strict=True):
-            v = fftconv(v * gate, k, skip)
-        y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
-        return y
+        post_gates = [*[None] * (self.order - 2), first_gate]
+        for gate, post_gate, k, skip in zip(reversed(gates), post_gates, filters, skips, strict=True):
+            v = fftconv(v, k, skip, pre_gate=gate, post_gate=post_gate)
+        return from_channels(v, self.out_proj.weight, self.out_proj.bias)
 
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
@@ -93,9 +94,7 @@ class HyenaOperator(nn.Module):
             SequenceTooLongError: if old and new tokens together, padding included, exceed ``l_max``.
         """
         old, new = int(state["length"][0]), x.shape[1]
-        evaluate = self.filter_fn if torch.is_grad_enabled() else self.filter_fn.cached
-        filters = self._split_filters(evaluate(old + new))
-        skips = self._split_filters(self.filter_fn.bias)
+        filters, skips = self._filters(old + new)
         u = self._project(x)
         u = u if keep is None else u * keep[:, None]
         joined, tail = append_tail(state["featurizer"], u)
@@ -110,13 +109,61 @@ class HyenaOperator(nn.Module):
         y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
         return y, after
 
+    def trace(self, x: Float[Tensor, "B L D"]) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        """Return what `forward` does, and what `branch` needs to know of it: inputs and outputs of every filter."""
+        filters, skips = self._filters(x.shape[1])
+        projected = self._project(x)
+        trace: MixerState = {"projected": projected}
+        first_gate, *gates, v = self._short_filter(projected).chunk(self.order + 1, dim=1)
+        for index, (gate, k, skip) in enumerate(zip(reversed(gates), filters, skips, strict=True)):
+            trace[f"input_{index}"] = v * gate
+            v = fftconv(trace[f"input_{index}"], k, skip)
+            trace[f"output_{index}"] = v
+        y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
+        return y, trace
+
+    def branch(
+        self, x: Float[Tensor, "N L D"], trace: MixerState, rows: Int[Tensor, " N"], start: int
+    ) -> Float[Tensor, "N L D"]:
+        """Return the outputs at L tokens that follow the first ``start`` tokens of traced sequences.
+
+        A convolution is linear: past its start a branch's output is that of the traced sequence plus the convolution
+        of the difference of their inputs, which is zero before. So a branch costs its own tokens only, where
+        `extend` transforms the whole past again.
+
+        Args:
+            x: Inputs from token ``start`` on; not beyond the end of the traced sequences.
+            trace: Of `trace`; left unchanged.
+            rows: Which traced sequence each branch leaves.
+            start: Tokens that a branch shares with it.
+        """
+        new = x.shape[1]
+        end = start + new
+        filters, skips = self._filters(new)
+        tail_len = self.short_filter.weight.shape[-1] - 1
+        tail = trace["projected"][..., max(start - tail_len, 0) : start].index_select(0, rows)
+        tail = F.pad(tail, (tail_len - tail.shape[-1], 0))
+        joined, _ = append_tail(tail, self._project(x))
+        first_gate, *gates, v = self._short_filter(joined)[..., tail_len:].chunk(self.order + 1, dim=1)
+        for index, (gate, k, skip) in enumerate(zip(reversed(gates), filters, skips, strict=True)):
+            known_input = trace[f"input_{index}"][..., start:end].index_select(0, rows)
+            known_output = trace[f"output_{index}"][..., start:end].index_select(0, rows)
+            precise = torch.promote_types(v.dtype, torch.float32)
+            change = fftconv((v * gate).to(precise) - known_input, k, skip)
+            v = (known_output + change).to(v.dtype)
+        y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
+        return y
+
+    def _filters(self, seqlen: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return the long filters at so many positions, and their skip gains."""
+        evaluate = self.filter_fn if torch.is_grad_enabled() else self.filter_fn.cached
+        return self._split_filters(evaluate(seqlen)), self._split_filters(self.filter_fn.bias)
+
     def _featurize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
         return self._short_filter(self._project(x))
 
     def _project(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
-        # the transposed product is written by the matrix multiplication itself, channels first, as the filters want it
-        weight = self.in_proj.weight.expand(len(x), -1, -1)
-        return torch.baddbmm(self.in_proj.bias[:, None], weight, x.transpose(1, 2))
+        return to_channels(x, self.in_proj.weight, self.in_proj.bias)
 
     def _short_filter(self, u: Float[Tensor, "B C L"]) -> Float[Tensor, "B C L"]:
         taps = self.short_filter.weight[:, 0]

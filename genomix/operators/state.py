@@ -23,6 +23,24 @@ def select_rows(state: Mapping[str, Tensor], rows: Tensor) -> MixerState:
     return map_state(state, lambda tensor: tensor.index_select(0, rows))
 
 
+def fork_into(state: Mapping[str, Tensor], rows: Tensor, room: MixerState) -> MixerState:
+    """Copy the state of some sequences into another state, and return that; a row may be taken many times.
+
+    Args:
+        state: What is copied; left unchanged.
+        rows: Sequences, in the order in which they are wanted.
+        room: Zeros of ``init_state(len(rows), max_len=...)``; may have more or less room than ``state`` for what
+            grows with every token, as long as it holds all that was written.
+    """
+    for name, tensor in state.items():
+        target = room[name]
+        for axis in range(1, tensor.ndim):
+            shared = min(tensor.shape[axis], target.shape[axis])
+            tensor, target = tensor.narrow(axis, 0, shared), target.narrow(axis, 0, shared)
+        target.copy_(tensor.index_select(0, rows))
+    return room
+
+
 def state_bytes(state: Mapping[str, Tensor]) -> int:
     """Return the memory that a state holds, in bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())

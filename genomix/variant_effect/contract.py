@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from genomix_data.errors import ConfigError
 
+if TYPE_CHECKING:
+    from genomix.variant_effect.comparison import ExactComparison
+
 Strand = Literal["both", "forward"]
 Reduce = Literal["sum", "mean"]
+Mode = Literal["exact", "tiled"]
 CheckRef = Literal["w", "e", "x"]
 Dtype = Literal["float32", "bfloat16"]
 
@@ -33,7 +37,7 @@ STATUS_MEANING: dict[Status, str] = {
     Status.SYMBOLIC: "symbolic allele (<DEL>, <*>, <NON_REF>) or breakend",
     Status.STAR: "* (deleted by an upstream variant)",
     Status.NON_ACGT: "REF or ALT holds a letter other than A, C, G, T",
-    Status.TOO_LONG: "an allele is longer than half the window",
+    Status.TOO_LONG: "an allele is longer than half the window (in tiled mode: less half the stride)",
     Status.NO_CONTIG: "the FASTA has no such contig",
     Status.EDGE: "outside the contig, or too close to its right end for windows of equal length",
 }
@@ -45,6 +49,12 @@ class ScoreOptions:
 
     Args:
         window: Window in bp; None takes the smaller of 1,024 and the model's context.
+        mode: ``exact`` has each variant in the middle of its windows; in ``tiled`` mode variants share REF windows, see
+            `genomix_data.variant_tiles`.
+        stride: Of ``tiled`` mode, bp from one REF window to the next; None: half the window. At most that.
+        horizon: Score the variant and so many bases after it, in the direction of reading; None: the whole window.
+        exact_sample: With ``horizon`` or ``tiled``: so many of the alleles are scored in ``exact`` mode too, and
+            `score_vcf` says how the scores correlate; 0: none.
         strand: ``both`` averages the scores of the window and of its reverse complement.
         reduce: ``sum`` of log-likelihoods over the window, or their ``mean`` over scored positions.
         check_ref: Where REF is not what the FASTA has: ``w`` leaves it unscored, ``e`` stops, ``x`` drops the record.
@@ -60,6 +70,10 @@ class ScoreOptions:
     """
 
     window: int | None = None
+    mode: Mode = "exact"
+    stride: int | None = None
+    horizon: int | None = None
+    exact_sample: int = 64
     strand: Strand = "both"
     reduce: Reduce = "sum"
     check_ref: CheckRef = "w"
@@ -79,7 +93,12 @@ class ScoreOptions:
             raise ConfigError(f"batch_size={self.batch_size}; expected at least 1.")
         if not 0.0 <= self.max_ref_mismatch <= 1.0:
             raise ConfigError(f"max_ref_mismatch={self.max_ref_mismatch}; expected a fraction from 0 to 1.")
+        if self.horizon is not None and self.horizon < 0:
+            raise ConfigError(f"horizon={self.horizon}; expected 0 or more bases after the variant.")
+        if self.exact_sample < 0:
+            raise ConfigError(f"exact_sample={self.exact_sample}; expected 0 (none) or more alleles.")
         for name, value, known in (
+            ("mode", self.mode, ("exact", "tiled")),
             ("strand", self.strand, ("both", "forward")),
             ("reduce", self.reduce, ("sum", "mean")),
             ("check_ref", self.check_ref, ("w", "e", "x")),
@@ -87,6 +106,33 @@ class ScoreOptions:
         ):
             if value not in known:
                 raise ConfigError(f"{name}={value!r}; expected one of {', '.join(known)}.")
+        if self.stride is not None and self.mode != "tiled":
+            raise ConfigError(
+                f"stride={self.stride} is of tiled mode, but mode={self.mode!r}; add --mode tiled, or leave it out."
+            )
+        if self.window is not None:
+            self.stride_for(self.window)
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether scores are others than those of whole centred windows."""
+        return self.mode != "exact" or self.horizon is not None
+
+    def stride_for(self, window: int) -> int | None:
+        """Return the stride in bp of windows of this length; None outside ``tiled`` mode.
+
+        Raises:
+            ConfigError: if the stride is out of range.
+        """
+        if self.mode != "tiled":
+            return None
+        stride = window // 2 if self.stride is None else self.stride
+        if not 1 <= stride <= window // 2:
+            raise ConfigError(
+                f"stride={stride} bp; expected 1 to {window // 2}, half the window of {window} bp, so that every "
+                "variant has a quarter of the window or more on either side."
+            )
+        return stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +164,12 @@ class ScoreSummary:
         normalized: Scored alleles that were scored in another spelling, with ``normalize``.
         faults: In what, and how often, the header and the first 1,000 text records break the VCF specification; they
             come back as they came.
-        windows: Windows that went through the model; shared ones count once.
+        windows: Windows that went through the model, whole or from where they leave another; shared ones count once.
         window: Window in bp.
+        mode: ``exact`` or ``tiled``.
+        stride: Of ``tiled`` mode, in bp.
+        horizon: Bases after the variant that were scored; None: the whole window.
+        against_exact: How the scores correlate with those of exact mode, where they are others.
         seconds: Wall time.
         model_sha256: Of the model's weights.
         output: Where the records went; None for standard output.
@@ -133,6 +183,10 @@ class ScoreSummary:
     faults: dict[str, int] = field(default_factory=dict)
     windows: int = 0
     window: int = 0
+    mode: Mode = "exact"
+    stride: int | None = None
+    horizon: int | None = None
+    against_exact: "ExactComparison | None" = None
     seconds: float = 0.0
     model_sha256: str = ""
     output: str | None = None
@@ -171,6 +225,10 @@ class ScoreSummary:
             "vcf_faults": self.faults,
             "windows": self.windows,
             "window_bp": self.window,
+            "mode": self.mode,
+            "stride_bp": self.stride,
+            "horizon_bp": self.horizon,
+            "against_exact": self.against_exact.to_dict() if self.against_exact else None,
             "seconds": round(self.seconds, 3),
             "alleles_per_second": round(self.alleles_per_second, 1),
             "model_sha256": self.model_sha256,

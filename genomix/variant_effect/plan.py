@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from genomix.variant_effect.assembly import Assembly
-from genomix.variant_effect.contract import Reduce, Status, Strand, VariantScore
-from genomix.variant_effect.engine import WindowLikelihoods, WindowSet
-from genomix.variant_effect.windows import (
-    TO_ACGTN,
-    allele_status,
-    allele_windows,
-    place_windows,
-    ref_agrees,
-)
-from genomix_data.alphabet import reverse_complement
+from genomix.variant_effect.contract import Reduce, ScoreOptions, Status, VariantScore
+from genomix.variant_effect.likelihoods import WindowLikelihoods
+from genomix.variant_effect.strands import Span, StrandWindows, centred, tiled
+from genomix.variant_effect.window_set import WindowSet
+from genomix.variant_effect.windows import TO_ACGTN, allele_status, place_windows, ref_agrees
 from genomix_data.genome import Genome
 from genomix_data.normalize import normalize_alleles
+from genomix_data.variant_tiles import TilePlace, place_tile
+
+COARSEST_END = 8
+"""With a horizon, windows are run at most this part of it further than they must be, so that they have few lengths."""
 
 _CHUNK = 1 << 16
 
@@ -28,18 +25,16 @@ class WindowPair:
     Attributes:
         ref: Number of the REF window.
         alt: Number of the ALT window.
+        ref_span: Positions of REF, half-open, among which all but N are scored.
+        alt_span: Positions of ALT, likewise.
         n_scored: Scored positions in each.
-        ref_surplus: Scored positions that REF has beyond ``n_scored``; they are left out at the right flank.
-        alt_surplus: Likewise of ALT.
-        is_rc: Whether the windows are reverse complements.
     """
 
     ref: int
     alt: int
+    ref_span: Span
+    alt_span: Span
     n_scored: int
-    ref_surplus: int
-    alt_surplus: int
-    is_rc: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +52,31 @@ class Planner:
         genome: The FASTA.
         assembly: Resolves contigs and counts REF mismatches.
         window: Window in bp.
-        strand: Which strands.
-        normalize: Plan each allele in its normal form, see `genomix_data.normalize`.
+        options: Strands, mode, horizon, and whether each allele is planned in its normal form.
 
     Attributes:
         n_normalized: Alleles with windows whose normal form is another spelling.
     """
 
-    def __init__(
-        self, genome: Genome, assembly: Assembly, window: int, strand: Strand, *, normalize: bool = False
-    ) -> None:
+    def __init__(self, genome: Genome, assembly: Assembly, window: int, options: ScoreOptions) -> None:
         self.n_normalized = 0
-        self._normalize = normalize
+        self._normalize = options.normalize
         self._genome = genome
         self._assembly = assembly
         self._window = window
-        self._strands = (False, True) if strand == "both" else (False,)
+        self._stride = options.stride_for(window)
+        self._horizon = options.horizon
+        self._strands = (False, True) if options.strand == "both" else (False,)
         self._chunk = ("", 0, b"")
+
+    def new_windows(self, *, shares: bool = True) -> WindowSet:
+        """Return an empty set of windows, laid out for this plan.
+
+        Args:
+            shares: Whether ALT windows may be continued from their REF windows.
+        """
+        coarse = 1 if self._horizon is None else max(1, self._horizon // COARSEST_END)
+        return WindowSet(self._window, end_step=coarse, shares=shares)
 
     def plan(
         self, chrom: str, pos: int, ref: str, alts: tuple[str, ...], where: str, windows: WindowSet
@@ -119,16 +122,29 @@ class Planner:
                 ref,
                 (alt,),
             )
-        place = place_windows(contig_length, pos, len(ref), len(alt), self._window)
-        if isinstance(place, Status):
-            return AllelePlan(place)
+        strands = self._strand_windows(contig, contig_length, pos, ref, alt)
+        if isinstance(strands, Status):
+            return AllelePlan(strands)
         self.n_normalized += (pos, ref, alt) != given
-        ref_window, alt_window = allele_windows(
-            lambda start, end: self._bases(contig, start, end), contig_length, pos, ref, alt, place
-        )
-        return AllelePlan(
-            Status.OK, tuple(_pair(ref_window, alt_window, is_rc, windows) for is_rc in self._strands)
-        )
+        return AllelePlan(Status.OK, tuple(_pair(each, windows) for each in strands))
+
+    def _strand_windows(
+        self, contig: str, contig_length: int, pos: int, ref: str, alt: str
+    ) -> list[StrandWindows] | Status:
+        """Return the windows of an allele on each strand, or why it has none."""
+
+        def bases(start: int, end: int) -> bytes:
+            return self._bases(contig, start, end)
+
+        if self._stride is None:
+            place = place_windows(contig_length, pos, len(ref), len(alt), self._window)
+            if isinstance(place, Status):
+                return place
+            return centred(bases, contig_length, pos, ref, alt, place, self._horizon, self._strands)
+        tile = place_tile(contig_length, pos, len(ref), len(alt), self._window, self._stride)
+        if not isinstance(tile, TilePlace):
+            return Status(tile)
+        return tiled(bases, pos, ref, alt, tile, self._horizon, self._strands)
 
     def _bases(self, contig: str, start: int, end: int) -> bytes:
         """Return bases of a contig through a chunk that neighbouring records share."""
@@ -141,16 +157,15 @@ class Planner:
         return letters[start - chunk_start : end - chunk_start]
 
 
-def _pair(ref: bytes, alt: bytes, is_rc: bool, windows: WindowSet) -> WindowPair:
-    if is_rc:
-        ref, alt = reverse_complement(ref), reverse_complement(alt)
-    n_ref = len(ref) - 1 - ref.count(b"N", 1)
-    n_alt = len(alt) - 1 - alt.count(b"N", 1)
-    n_scored = min(n_ref, n_alt)
-    pair = WindowPair(windows.add(ref), windows.add(alt), n_scored, n_ref - n_scored, n_alt - n_scored, is_rc)
-    if n_ref != n_alt:
-        windows.kept_rows.update((pair.ref, pair.alt))
-    return pair
+def _pair(strand: StrandWindows, windows: WindowSet) -> WindowPair:
+    ref, alt = windows.add_pair(
+        strand.ref,
+        strand.alt,
+        ref_end=max(2, strand.ref_span[1]),
+        alt_end=max(2, strand.alt_span[1]),
+        n_shared=strand.n_shared,
+    )
+    return WindowPair(ref, alt, strand.ref_span, strand.alt_span, strand.n_scored)
 
 
 def score_of(plan: AllelePlan, found: WindowLikelihoods, reduce: Reduce) -> VariantScore:
@@ -164,17 +179,5 @@ def score_of(plan: AllelePlan, found: WindowLikelihoods, reduce: Reduce) -> Vari
 
 
 def _strand_llr(pair: WindowPair, found: WindowLikelihoods, reduce: Reduce) -> float:
-    alt = _total(pair.alt, pair.alt_surplus, pair.is_rc, found)
-    ref = _total(pair.ref, pair.ref_surplus, pair.is_rc, found)
-    llr = alt - ref
+    llr = found.total(pair.alt, pair.alt_span) - found.total(pair.ref, pair.ref_span)
     return llr / max(pair.n_scored, 1) if reduce == "mean" else llr
-
-
-def _total(number: int, surplus: int, is_rc: bool, found: WindowLikelihoods) -> float:
-    """Return the sum over a window, less the ``surplus`` scored positions that lie furthest right on the contig."""
-    total = float(found.totals[number])
-    if not surplus:
-        return total
-    row = found.rows[number]
-    extra = row[:surplus] if is_rc else row[-surplus:]
-    return total - float(extra.sum(dtype=np.float64))

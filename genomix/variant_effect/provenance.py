@@ -9,6 +9,7 @@ from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect.contract import STATUS_MEANING, ScoreOptions
 from genomix.variant_effect.windows import WINDOW_RULE
 from genomix_data.genome import Genome
+from genomix_data.variant_tiles import TILE_RULE
 
 
 def run_lines(
@@ -18,6 +19,13 @@ def run_lines(
     date = datetime.now(UTC).isoformat(timespec="seconds")
     identifier = re.sub(r"[^A-Za-z0-9_.+-]", "_", model.path.resolve().name) or "model"
     reference = genome.fingerprint()
+    stride = options.stride_for(window)
+    rule = WINDOW_RULE if stride is None else TILE_RULE
+    scored = (
+        "all bases of a window but its first are scored"
+        if options.horizon is None
+        else f"scored are the variant and {options.horizon} bases after it, as each strand reads"
+    )
     called = " ".join((command or "genomix.variant_effect").split())
     return [
         f"##genomixVersion={__version__}",
@@ -26,7 +34,8 @@ def run_lines(
         f"Reduce={options.reduce},Dtype={options.dtype},Normalized={'yes' if options.normalize else 'no'}>",
         f"##genomixReference=<ID={re.sub(r'[^A-Za-z0-9_.+-]', '_', str(reference['file']))},"
         f"Bases={reference['n_bases']},Contigs={reference['n_contigs']},ContigsSHA256={reference['contigs_sha256']}>",
-        f'##genomixWindow=<ID=rule,Description="{WINDOW_RULE}">',
+        f"##genomixWindow=<ID=rule,Mode={options.mode},Stride={'.' if stride is None else stride},"
+        f'Horizon={"." if options.horizon is None else options.horizon},Description="{rule}; {scored}">',
     ]
 
 

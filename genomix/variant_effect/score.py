@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from genomix.checkpoint.native import LoadedModel, load_model
 from genomix.inference.limits import check_length
 from genomix.variant_effect.assembly import Assembly
 from genomix.variant_effect.contract import DEFAULT_WINDOW, ScoreOptions, VariantScore
-from genomix.variant_effect.engine import Engine, WindowSet
+from genomix.variant_effect.engine import Engine
 from genomix.variant_effect.plan import AllelePlan, Planner, score_of
+from genomix.variant_effect.site import Site
+from genomix.variant_effect.window_set import WindowSet
 from genomix_data.genome import Genome
 from genomix_data.variant import Variant
 
@@ -20,18 +21,6 @@ BLOCK_BYTES = 1 << 26
 
 Progress = Callable[[float], None]
 _Record = TypeVar("_Record")
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What scoring needs of a record: ``pos`` is 1-based, ``where`` is for messages, ``n_bytes`` is what it holds."""
-
-    chrom: str
-    pos: int
-    ref: str
-    alts: tuple[str, ...]
-    where: str
-    n_bytes: int = 0
 
 
 class Scorer:
@@ -45,6 +34,7 @@ class Scorer:
 
     Raises:
         SequenceTooLongError: if the window is longer than the model's context.
+        ConfigError: if the stride does not fit the window.
         CheckpointError: if the model is a classifier.
     """
 
@@ -53,10 +43,13 @@ class Scorer:
         self.n_windows = 0
         self._assembly = assembly
         self._options = options
-        self._planner = Planner(genome, assembly, self.window, options.strand, normalize=options.normalize)
+        self._planner = Planner(genome, assembly, self.window, options)
         self._engine = Engine(
             model, device=options.device, dtype=options.dtype, batch_size=options.batch_size
         )
+        # whole windows on a GPU until sharing them has been measured there; other modes are for what they share
+        is_plain = options.mode == "exact" and options.horizon is None
+        self._shares = self._engine.device.type == "cpu" or not is_plain
 
     @property
     def n_normalized(self) -> int:
@@ -71,7 +64,7 @@ class Scorer:
     ) -> Iterator[tuple[_Record, list[VariantScore]]]:
         """Yield each record, in order, with the score of each of its ALT alleles.
 
-        Memory is bounded: a block ends at 4,096 records, 16 M letters of distinct windows or 64 MiB of records, the
+        Memory is bounded: a block ends at 4,096 records, 16 M letters to be run or 64 MiB of records, the
         first that comes. Which records share a block changes no score.
 
         Args:
@@ -82,7 +75,7 @@ class Scorer:
         stream = iter(records)
         exhausted = False
         while not exhausted:
-            windows = WindowSet()
+            windows = self._planner.new_windows(shares=self._shares)
             block: list[tuple[_Record, list[AllelePlan]]] = []
             n_bytes = 0
             while len(block) < BLOCK_RECORDS and windows.n_letters < BLOCK_LETTERS and n_bytes < BLOCK_BYTES:

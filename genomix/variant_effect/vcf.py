@@ -2,15 +2,18 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect.assembly import CHECKED_FIRST, Assembly
+from genomix.variant_effect.comparison import ScoreSample
 from genomix.variant_effect.contract import ScoreOptions, ScoreSummary, Status, VariantScore
 from genomix.variant_effect.output import OutputOptions, ScoreWriter
 from genomix.variant_effect.provenance import info_lines, run_lines
-from genomix.variant_effect.score import Progress, Scorer, Site, language_model
+from genomix.variant_effect.score import Progress, Scorer, language_model
+from genomix.variant_effect.site import Site
 from genomix_data.errors import ConfigError
 from genomix_data.genome import Genome
 from genomix_data.vcf import VcfRecord, open_vcf
@@ -73,7 +76,12 @@ def score_vcf(
         loaded = language_model(model)
         scorer = Scorer(genome, loaded, assembly, how)
         summary = ScoreSummary(
-            window=scorer.window, model_sha256=loaded.sha256, output=None if is_stdout(out) else str(out)
+            window=scorer.window,
+            mode=how.mode,
+            stride=how.stride_for(scorer.window),
+            horizon=how.horizon,
+            model_sha256=loaded.sha256,
+            output=None if is_stdout(out) else str(out),
         )
         writer = ScoreWriter(
             out,
@@ -84,15 +92,25 @@ def score_vcf(
             run_lines(loaded, genome, how, scorer.window, what.command),
             info_lines(how, what.per_strand),
         )
+        sample = ScoreSample(how.exact_sample if how.is_approximate else 0)
         with writer as sink:
             checker = ConformanceChecker(reader.header, reader.name)
             records = checker.watch(reader, CHECKED_FIRST)
             for record, scores in scorer.score(records, _site_of_record, progress):
+                sample.add(_site_of_record(record), scores)
                 if _count(summary, scores, how):
                     sink.write(record, scores)
         summary.windows = scorer.n_windows
         summary.normalized = scorer.n_normalized
         summary.faults = dict(checker.found.faults)
+        if how.is_approximate and how.exact_sample:
+            exactly = replace(how, mode="exact", stride=None, horizon=None)
+
+            def exact_scores(sites: Iterable[Site]) -> Iterator[list[VariantScore]]:
+                for _, scores in Scorer(genome, loaded, assembly, exactly).score(sites, lambda site: site):
+                    yield scores
+
+            summary.against_exact = sample.compare(exact_scores)
     summary.seconds = time.monotonic() - started
     return summary
 

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from genomix.variant_effect import ScoreSummary
+    from genomix.variant_effect.comparison import ExactComparison
     from genomix_data.regions import Regions
 
 EXIT_UNSCORED = 4
@@ -40,6 +41,26 @@ def command(
         int | None,
         typer.Option(help="Window in bp, variant in the middle; default: 1024 or the model's context."),
     ] = None,
+    mode: Annotated[
+        Literal["exact", "tiled"],
+        typer.Option(
+            help="Exact: each variant in the middle of its windows. Tiled: variants share REF windows."
+        ),
+    ] = "exact",
+    stride: Annotated[
+        int | None,
+        typer.Option(help="With --mode tiled: bp from one REF window to the next; default: half the window."),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(help="Score the variant and so many bases after it only; default: the whole window."),
+    ] = None,
+    exact_sample: Annotated[
+        int,
+        typer.Option(
+            help="With --horizon or --mode tiled: alleles whose exact scores the summary compares with; 0: none."
+        ),
+    ] = 64,
     strand: Annotated[
         Literal["both", "forward"], typer.Option(help="Both averages the window and its reverse complement.")
     ] = "both",
@@ -113,6 +134,10 @@ def command(
         torch.set_num_threads(threads)
     options = ScoreOptions(
         window=window,
+        mode=mode,
+        stride=stride,
+        horizon=horizon,
+        exact_sample=exact_sample,
         strand=strand,
         reduce=reduce,
         check_ref=check_ref,
@@ -158,6 +183,15 @@ def _told(faults: dict[str, int], limit: int = 3) -> str:
     )
 
 
+def _told_comparison(found: "ExactComparison") -> str:
+    if found.pearson is None or found.spearman is None or found.largest_difference is None:
+        return f"{found.alleles:,} alleles were scored in exact mode too: too few, or too much alike, to correlate"
+    return (
+        f"beside exact mode, {found.alleles:,} of these alleles: Pearson {found.pearson:.4f}, Spearman "
+        f"{found.spearman:.4f}, largest difference of GMX_LLR {found.largest_difference:.3g}"
+    )
+
+
 def _regions(text: str | None, path: str | None, *options: str) -> "Regions | None":
     from genomix_data.errors import ConfigError
     from genomix_data.regions import Regions
@@ -195,6 +229,8 @@ def _say_summary(summary: "ScoreSummary") -> None:
         f"{summary.seconds:.1f} s ({summary.alleles_per_second:,.0f} alleles/s, {summary.windows:,} windows of "
         f"{summary.window:,} bp)"
     )
+    if summary.against_exact is not None:
+        say(_told_comparison(summary.against_exact))
     unscored = [
         f"{status.value} {count:,}"
         for status, count in sorted(summary.by_status.items())

@@ -127,3 +127,29 @@ def test_the_kernels_are_a_choice_of_the_run(monkeypatch: pytest.MonkeyPatch) ->
     automatic = model(ids)
     monkeypatch.setenv("GENOMIX_KERNELS", "reference")
     torch.testing.assert_close(model(ids), automatic, atol=1e-5, rtol=1e-5)
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients() -> None:
+    model = HyenaDNA(tiny_config()).eval()  # no dropout: what is compared is what is computed again
+    names = set(model.state_dict())
+    found = {}
+    for recompute in ("never", "always"):
+        model.backbone.recompute = recompute
+        model.zero_grad()
+        loss = model(random_ids(2, 33)).square().mean()
+        torch.autograd.backward(loss)
+        found[recompute] = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert set(model.state_dict()) == names
+    assert found["never"].keys() == found["always"].keys()
+    for name, gradient in found["never"].items():
+        assert torch.equal(gradient, found["always"][name]), name
+
+
+def test_norms_under_autocast_give_what_the_next_product_reads() -> None:
+    block = HyenaDNA(tiny_config()).backbone.blocks()[0]
+    x, branch = torch.randn(2, 1, 5, block.norm1.weight.shape[0]).unbind()
+    assert block.norm1(x).dtype is torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        normed, s = block.norm2(x, branch)
+    assert (normed.dtype, s.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(s, x + branch)

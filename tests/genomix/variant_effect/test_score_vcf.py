@@ -18,7 +18,7 @@ from genomix_data.vcf import VcfRecord, open_vcf
 from tests.genomix.variant_effect.conftest import write_fasta
 
 OPTIONS = ScoreOptions(window=64, device="cpu")
-NATS = 2e-4
+NATS = 1e-4
 HEAD = "##fileformat=VCFv4.2\n"
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 

@@ -1,0 +1,122 @@
+"""Log-likelihoods of sequences that share a beginning: it is run once, and each continuation from where it leaves.
+
+A *trunk* is a whole sequence; a *branch* is another that has the trunk's first ``start`` tokens and goes its own way
+from there. Being causal, a model needs of the trunk only what it remembers of those tokens. That is
+
+- a state, for models whose states are small (StripedHyena 2: the last inputs of FIR filters, the modes of modal ones,
+  keys and values): the trunk is walked by `extend` from one start to the next, and the state there is forked;
+- a trace, for models that say so (HyenaDNA, whose filters reach back to the first token): the trunk is run whole, and a
+  branch adds the convolution of what differs from it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from genomix.inference.causal import PREFILL_CHUNK, CausalModel, ModelState, extend_in_chunks
+from genomix.inference.likelihood import log_probabilities, token_log_likelihood
+from genomix.operators.state import MixerState, fork_into
+
+
+class BranchingModel(CausalModel, Protocol):
+    """A language model, run whole or continued from a state."""
+
+    def hidden_states(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Return the hidden states of all positions."""
+        ...
+
+
+@runtime_checkable
+class TracingModel(Protocol):
+    """A model whose branches start from a trace of the trunk."""
+
+    def trace(self, ids: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B L D"], list[MixerState]]:
+        """Return the hidden states of all positions, and what `branch` needs of them."""
+        ...
+
+    def branch(
+        self, ids: Int[Tensor, "N L"], trace: list[MixerState], rows: Int[Tensor, " N"], start: int
+    ) -> Float[Tensor, "N L D"]:
+        """Return the hidden states at L tokens that follow the first ``start`` tokens of traced sequences."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Branches of one length that leave their trunks at one place.
+
+    Attributes:
+        start: Tokens that they share with their trunks, at least one.
+        rows: The trunk of each, as a row of the batch of trunks.
+        ids: Their tokens from position ``start`` on, ``(N, L)``, L at least 2; not beyond the end of the trunks.
+    """
+
+    start: int
+    rows: Int[Tensor, " N"]
+    ids: Int[Tensor, "N L"]
+
+
+def branch_log_likelihood(
+    model: BranchingModel,
+    trunks: Int[Tensor, "B L"],
+    branches: Sequence[Branches],
+    *,
+    chunk: int = PREFILL_CHUNK,
+) -> Iterator[tuple[int, Float[Tensor, "N M"]]]:
+    """Yield the log-likelihoods of branches, and then of their trunks, token by token in nats.
+
+    Args:
+        model: In eval mode, on the device of ``trunks``.
+        trunks: Token ids of the trunks.
+        branches: In any order; each comes once.
+        chunk: Tokens that a model continued from states is fed at a time; changes nothing beyond rounding.
+
+    Yields:
+        The index in ``branches`` and ``log p`` of the tokens at ``start + 1`` and on, ``(N, L - 1)``; the index -1 and
+        ``log p`` of the tokens of the trunks from the second on, ``(B, L - 1)``, as `token_log_likelihood` gives it.
+        fp32 (fp64 for an fp64 model).
+    """
+    if not branches:
+        yield -1, token_log_likelihood(model, trunks)
+    elif isinstance(model, TracingModel):
+        hidden, trace = model.trace(trunks[:, :-1])
+        for index, those in enumerate(branches):
+            tail = model.branch(those.ids[:, :-1], trace, those.rows, those.start)
+            yield index, log_probabilities(model, tail, those.ids[:, 1:])
+        yield -1, log_probabilities(model, hidden, trunks[:, 1:])
+    else:
+        yield from _by_state(model, trunks, branches, chunk)
+
+
+def _by_state(
+    model: BranchingModel, trunks: Int[Tensor, "B L"], branches: Sequence[Branches], chunk: int
+) -> Iterator[tuple[int, Tensor]]:
+    seqlen = trunks.shape[1]
+    state = model.init_state(len(trunks), max_len=seqlen - 1)
+    pieces: list[Tensor] = []
+    begin = 0
+    for index in sorted(range(len(branches)), key=lambda each: branches[each].start):
+        those = branches[index]
+        for piece, after in _walk(model, trunks[:, begin : those.start + 1], state, chunk):
+            pieces.append(piece)
+            state = after
+        begin = those.start
+        room = model.init_state(len(those.rows), max_len=begin + those.ids.shape[1] - 1)
+        forked = [fork_into(each, those.rows, empty) for each, empty in zip(state, room, strict=True)]
+        yield index, torch.cat([piece for piece, _ in _walk(model, those.ids, forked, chunk)], dim=1)
+    pieces.extend(piece for piece, _ in _walk(model, trunks[:, begin:], state, chunk))
+    yield -1, torch.cat(pieces, dim=1)
+
+
+def _walk(
+    model: BranchingModel, ids: Int[Tensor, "B L"], state: ModelState, chunk: int
+) -> Iterator[tuple[Float[Tensor, "B C"], ModelState]]:
+    """Feed all tokens but the last; yield ``log p`` of the token after each, and the state."""
+    at = 1
+    for hidden, after in extend_in_chunks(model, ids[:, :-1], state, chunk=chunk):
+        yield log_probabilities(model, hidden, ids[:, at : at + hidden.shape[1]]), after
+        at += hidden.shape[1]

@@ -1,0 +1,110 @@
+"""How scores of ``tiled`` mode or with a horizon correlate with those of whole centred windows, on the user's variants.
+
+The sample is drawn by the variants themselves: the alleles with the smallest hashes. It is the same in every order, in
+every run, and in one pass over a file of any size.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomix.variant_effect.contract import VariantScore
+from genomix.variant_effect.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class ExactComparison:
+    """Scores beside exact ones.
+
+    Attributes:
+        alleles: In the sample.
+        pearson: Correlation of the scores; None of fewer than two, or where all are alike.
+        spearman: Correlation of their ranks; likewise.
+        largest_difference: Of a score from the exact one, in the unit of the scores; None of none.
+    """
+
+    alleles: int
+    pearson: float | None
+    spearman: float | None
+    largest_difference: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON values."""
+        return {
+            "alleles": self.alleles,
+            "pearson": self.pearson,
+            "spearman": self.spearman,
+            "largest_difference": self.largest_difference,
+        }
+
+
+class ScoreSample:
+    """Keeps some of the scored alleles that it is shown.
+
+    Args:
+        size: How many; those with the smallest SHA-256 of ``CHROM:POS:REF:ALT``. Alleles that come twice count once.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: list[tuple[int, Site, float]] = []
+        self._keys: set[int] = set()
+
+    def add(self, site: Site, scores: Sequence[VariantScore]) -> None:
+        """Show it the scores of a site's ALT alleles."""
+        if not self._size:
+            return
+        for alt, score in zip(site.alts, scores, strict=True):
+            if score.llr is None:
+                continue
+            name = f"{site.chrom}:{site.pos}:{site.ref}:{alt}".upper()
+            key = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+            if key in self._keys or (len(self._kept) == self._size and -self._kept[0][0] < key):
+                continue
+            entry = (-key, replace(site, alts=(alt,)), score.llr)
+            if len(self._kept) < self._size:
+                heapq.heappush(self._kept, entry)
+            else:
+                self._keys.remove(-heapq.heappushpop(self._kept, entry)[0])
+            self._keys.add(key)
+
+    def compare(self, exact: Callable[[Iterable[Site]], Iterable[list[VariantScore]]]) -> ExactComparison:
+        """Return how the kept scores compare.
+
+        Args:
+            exact: Gives the exact scores of sites, in their order.
+        """
+        entries = sorted(self._kept, reverse=True, key=lambda entry: entry[0])
+        given, wanted = [], []
+        for (_, _, llr), scores in zip(entries, exact([site for _, site, _ in entries]), strict=True):
+            if scores[0].llr is not None:
+                given.append(llr)
+                wanted.append(scores[0].llr)
+        a, b = np.array(given, np.float64), np.array(wanted, np.float64)
+        return ExactComparison(
+            len(a),
+            correlation(a, b),
+            correlation(ranks(a), ranks(b)),
+            float(np.abs(a - b).max()) if len(a) else None,
+        )
+
+
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    """Return Pearson's correlation; None of fewer than two values, or where one side does not vary."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    a, b = a - a.mean(), b - b.mean()
+    return float(np.clip((a @ b) / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ranks from 1; values that are alike share the mean of theirs."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[where]
+    return mean

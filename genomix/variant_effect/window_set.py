@@ -1,0 +1,133 @@
+"""The windows of many alleles, each distinct stretch of tokens once: trunks, and branches that leave them at a variant.
+
+A trunk is a window that runs whole. An ALT window that begins as its REF window does is a branch of it, and only what
+comes after their common prefix is run again. Branches leave at the points of a grid, a few tokens before the first base
+that differs, so that those of many variants have one length and fill a batch.
+"""
+
+from dataclasses import dataclass
+
+GRID_POINTS = 32
+"""Points of the grid in a window: a branch runs at most this part of a window again."""
+SMALLEST_PREFIX = 8
+"""An ALT window that shares less than one such part of its tokens runs whole, in the batches of whole windows."""
+
+
+@dataclass(slots=True)
+class Window:
+    """A trunk, or a branch of one.
+
+    Attributes:
+        letters: A, C, G, T, N; of a branch from position ``start`` on.
+        end: Positions of the window that are run: the model sees all tokens before ``end``.
+        start: Tokens that a branch shares with its trunk; 0 for a trunk.
+        trunk: Number of a branch's trunk; None for a trunk.
+    """
+
+    letters: bytes
+    end: int
+    start: int = 0
+    trunk: int | None = None
+
+
+class WindowSet:
+    """Distinct windows, numbered in the order in which they came.
+
+    Args:
+        window: Length of most windows, in bp; the grid of the starts of branches is laid out for it.
+        end_step: Where windows are not run to their end, ends are rounded up to a grid of this many positions.
+        shares: Whether ALT windows may be branches; else each runs whole.
+    """
+
+    def __init__(self, window: int, *, end_step: int = 1, shares: bool = True) -> None:
+        self._shares = shares
+        self.windows: list[Window] = []
+        self.branches: dict[int, list[int]] = {}
+        self.n_letters = 0
+        # an SNV in the middle differs at (window - 1) // 2 on one of the strands, and there or one later on the other
+        self._centre = (window - 1) // 2
+        self._step = max(1, window // GRID_POINTS)
+        self._end_step = end_step
+        self._numbers: dict[bytes | tuple[int, int, bytes], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def add(self, window: bytes, end: int) -> int:
+        """Return the number of a window that runs whole, a new one if it has not come before.
+
+        Args:
+            window: All its letters.
+            end: Positions of it that are needed, at least 2.
+        """
+        end = self._rounded(end, len(window))
+        number = self._numbers.setdefault(window, len(self.windows))
+        if number == len(self.windows):
+            self.windows.append(Window(window, end))
+            self.n_letters += end
+        elif end > self.windows[number].end:
+            self.n_letters += end - self.windows[number].end
+            self.windows[number].end = end
+        return number
+
+    def add_pair(
+        self, ref: bytes, alt: bytes, *, ref_end: int, alt_end: int, n_shared: int = 0
+    ) -> tuple[int, int]:
+        """Return the numbers of a REF and an ALT window.
+
+        Args:
+            ref: All letters of the REF window.
+            alt: All letters of the ALT window, as many or fewer.
+            ref_end: Positions of REF that are needed, at least 2.
+            alt_end: Positions of ALT that are needed, at least 2.
+            n_shared: Letters at their beginning that are known to be the same.
+        """
+        if ref == alt:
+            number = self.add(ref, max(ref_end, alt_end))
+            return number, number
+        start = self._start(common_prefix(ref, alt, n_shared))
+        alt_end = self._rounded(alt_end, len(alt))
+        if not self._shares or start * SMALLEST_PREFIX < alt_end:
+            return self.add(ref, ref_end), self.add(alt, alt_end)
+        trunk = self.add(ref, max(ref_end, alt_end))
+        start = min(start, alt_end - 2)
+        tail = alt[start:alt_end]
+        number = self._numbers.setdefault((trunk, start, tail), len(self.windows))
+        if number == len(self.windows):
+            self.windows.append(Window(tail, alt_end, start, trunk))
+            self.branches.setdefault(trunk, []).append(number)
+            self.n_letters += len(tail)
+        return trunk, number
+
+    def _start(self, n_same: int) -> int:
+        """Return the last point of the grid before the first letter that differs; the token there predicts it."""
+        origin = self._centre - 1
+        return max(0, origin + (n_same - 1 - origin) // self._step * self._step)
+
+    def _rounded(self, end: int, length: int) -> int:
+        assert 2 <= end <= length, (end, length)
+        origin = self._centre + 1
+        return min(length, origin - (origin - end) // self._end_step * self._end_step)
+
+
+def common_prefix(a: bytes, b: bytes, at_least: int = 0) -> int:
+    """Return how many letters two sequences have in common at their beginning.
+
+    Args:
+        a: One.
+        b: The other.
+        at_least: Letters that are known to be the same.
+    """
+    low, high = at_least, min(len(a), len(b))
+    step = 1
+    while low < high and a[low : low + step] == b[low : low + step]:
+        low = min(low + step, high)
+        step *= 2
+    high = min(low + step, high)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
