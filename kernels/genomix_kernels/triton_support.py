@@ -10,6 +10,9 @@ from torch import Tensor
 OLDEST_CAPABILITY = (8, 0)
 """Compute capability from which bf16 is arithmetic of the hardware (Ampere)."""
 
+ROW_ELEMENTS = 2048
+"""Of rows that one program of a norm holds, at least."""
+
 
 @cache
 def why_no_triton() -> str | None:
@@ -67,3 +70,16 @@ def next_power_of_two(n: int) -> int:
 def with_unit_stride(x: Tensor) -> Tensor:
     """Return a tensor whose last axis is contiguous: itself, or a copy."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def rows_of(x: Tensor) -> tuple[int, int, dict[str, int]]:
+    """Return the rows of a tensor, the programs that they are dealt out to, and what a program holds.
+
+    A program holds whole rows in registers, of at least `ROW_ELEMENTS` elements together: short rows share one.
+    """
+    d = x.shape[-1]
+    block = next_power_of_two(d)
+    n_rows = x.numel() // d
+    rows = max(1, ROW_ELEMENTS // block)
+    n_warps = min(max(rows * block // 512, 1), 16)  # 16 elements a thread, two loads of 16 bytes in bf16
+    return n_rows, -(-n_rows // rows), {"D": d, "BLOCK_D": block, "ROWS": rows, "num_warps": n_warps}

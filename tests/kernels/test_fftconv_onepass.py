@@ -1,8 +1,6 @@
 """One-pass long convolutions: the CUDA source on a CPU (slow, small), and on a GPU where there is one."""
 
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +10,7 @@ from genomix_kernels.fftconv import onepass_cuda
 from genomix_kernels.fftconv.onepass_cuda import backward, convolve, filter_gradient, spectrum
 from genomix_kernels.fftconv.reference import fftconv_reference
 from genomix_kernels.testing import LONG_CONVOLUTION_TOLERANCE, relative_rms_error
-from tests.kernels.cuda_on_cpu import has_compiler, launch_on_cpu
+from tests.kernels.conftest import Emulate
 
 # what rounding to the output's dtype alone costs, and what the planes in fp16 add to it at 16K
 BOUND = {torch.bfloat16: LONG_CONVOLUTION_TOLERANCE, torch.float16: 1.8e-3, torch.float32: 1.9e-3}
@@ -27,17 +25,9 @@ def needs_gpu(test: Callable[..., None]) -> Callable[..., None]:
     return marked
 
 
-needs_compiler = pytest.mark.skipif(not has_compiler(), reason="g++ compiles the kernels for a CPU")
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("onepass")
-
-
 @pytest.fixture
-def on_cpu(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onepass_cuda, "launch", partial(launch_on_cpu, compiled))
+def on_cpu(emulate: Emulate) -> None:
+    emulate(onepass_cuda)
 
 
 Shape = tuple[int, int, int, int]
@@ -132,14 +122,12 @@ SMALL = [
 ]
 
 
-@needs_compiler
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize(("shape", "dtype"), SMALL, ids=str)
 def test_output_and_gradients_on_the_cpu(shape: Shape, dtype: torch.dtype) -> None:
     check(make_case(shape, dtype))
 
 
-@needs_compiler
 @pytest.mark.usefixtures("on_cpu")
 def test_zeros_and_batch_invariance_on_the_cpu() -> None:
     check_zeros("cpu")

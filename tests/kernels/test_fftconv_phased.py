@@ -1,6 +1,5 @@
 """Long convolutions in phases: against the equation in float64, on a CPU's emulation of the kernels and on a GPU."""
 
-from functools import partial
 from types import ModuleType
 
 import pytest
@@ -11,7 +10,7 @@ from genomix_kernels.fftconv import phased_cuda, phased_fine_cuda
 from genomix_kernels.fftconv.phased_plan import LONGEST, Plan, plan_for
 from genomix_kernels.fftconv.reference import fftconv_reference
 from genomix_kernels.testing import assert_close_to_reference, relative_rms_error
-from tests.kernels.cuda_on_cpu import has_compiler, launch_on_cpu
+from tests.kernels.conftest import Emulate
 
 # radix_a, radix_b, span: two tiles of rows, radices with holes, each length of rows
 PLANS = {
@@ -23,14 +22,9 @@ SMALL = Plan(2, 2, 4)
 
 
 @pytest.fixture
-def emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def emulated(emulate: Emulate) -> None:
     """Run the kernels' source on this CPU."""
-    if not has_compiler():
-        pytest.skip("no g++ on this machine")
-    folder = tmp_path_factory.getbasetemp() / "cuda_on_cpu"
-    folder.mkdir(exist_ok=True)
-    for module in (phased_cuda, phased_fine_cuda):
-        monkeypatch.setattr(module, "launch", partial(launch_on_cpu, folder))
+    emulate(phased_cuda, phased_fine_cuda)
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:

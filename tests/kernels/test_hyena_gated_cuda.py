@@ -6,11 +6,19 @@ import pytest
 import torch
 
 from genomix_kernels.dispatch import choose
-from genomix_kernels.hyena_gated import HyenaState, Modes, Taps, hyena_gated, hyena_gated_extend
+from genomix_kernels.hyena_gated import (
+    HyenaState,
+    Modes,
+    Taps,
+    fir_cuda,
+    hyena_gated,
+    hyena_gated_extend,
+    modal_cuda,
+)
 from genomix_kernels.hyena_gated.cuda_backend import hyena_gated_cuda, why_not
 from genomix_kernels.hyena_gated.reference import hyena_gated_reference
 from genomix_kernels.testing import assert_close_to_reference, check_against_reference
-from tests.kernels.cuda_on_cpu.fixtures import compiled_kernels, on_cpu  # noqa: F401 (fixtures)
+from tests.kernels.conftest import Emulate
 from tests.kernels.hyena_gated_cases import (
     FORMS,
     Form,
@@ -24,6 +32,11 @@ from tests.kernels.hyena_gated_cases import (
     through_the_face,
     zero_state,
 )
+
+
+@pytest.fixture
+def on_cpu(emulate: Emulate) -> None:
+    emulate(modal_cuda, fir_cuda)
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -3,11 +3,17 @@
 import pytest
 import torch
 
+from genomix_kernels.hyena_gated import modal_cuda
 from genomix_kernels.modal_conv import modal_conv
 from genomix_kernels.modal_conv.cuda_backend import modal_conv_cuda
 from genomix_kernels.testing import assert_close_to_reference
-from tests.kernels.cuda_on_cpu.fixtures import compiled_kernels, on_cpu  # noqa: F401 (fixtures)
+from tests.kernels.conftest import Emulate
 from tests.kernels.modal_conv_cases import POLES, check, check_pieces, make_inputs
+
+
+@pytest.fixture
+def on_cpu(emulate: Emulate) -> None:
+    emulate(modal_cuda)
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -1,6 +1,7 @@
 """Causal long convolution with a skip term, between two gates."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
@@ -90,15 +91,15 @@ def _load_cuda() -> Callable[..., Tensor]:
 
 
 def _why_not_cuda_phased(*arguments: Any) -> str | None:
-    from genomix_kernels.fftconv.cuda_backend import why_not_phased
+    from genomix_kernels.fftconv.cuda_backend import why_not
 
-    return why_not_phased(*arguments)
+    return why_not(*arguments, is_phased=True)
 
 
 def _load_cuda_phased() -> Callable[..., Tensor]:
-    from genomix_kernels.fftconv.cuda_backend import fftconv_cuda_phased
+    from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 
-    return fftconv_cuda_phased
+    return partial(fftconv_cuda, is_phased=True)
 
 
 register(

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from genomix_kernels.cuda_support import why_not_cuda
-from genomix_kernels.fftconv import onepass_cuda, phased_cuda
+from genomix_kernels.fftconv import onepass_cuda, phased_cuda, phased_fine_cuda
 from genomix_kernels.fftconv.phased_plan import LONGEST
 from genomix_kernels.triton_support import launched_on, with_unit_stride
 
@@ -31,24 +31,12 @@ def fftconv_cuda(
     pre_gate: Tensor | None = None,
     post_gate: Tensor | None = None,
     keeps_spectrum: bool = False,
+    *,
+    is_phased: bool = False,
 ) -> Tensor:
-    """As `fftconv`, in one pass; gradients of first order."""
+    """As `fftconv`, in one pass or in three phases; gradients of first order."""
     signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
-    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, False)  # type: ignore[no-untyped-call]
-    return y
-
-
-def fftconv_cuda_phased(
-    u: Tensor,
-    h: Tensor,
-    skip: Tensor,
-    pre_gate: Tensor | None = None,
-    post_gate: Tensor | None = None,
-    keeps_spectrum: bool = False,
-) -> Tensor:
-    """As `fftconv`, in three phases; gradients of first order."""
-    signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
-    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, True)  # type: ignore[no-untyped-call]
+    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, is_phased)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -59,46 +47,31 @@ def why_not(
     pre_gate: Tensor | None = None,
     post_gate: Tensor | None = None,
     keeps_spectrum: bool = False,
+    *,
+    is_phased: bool = False,
 ) -> str | None:
-    """Return why the kernels of one pass cannot serve, or None."""
-    if u.shape[-1] > onepass_cuda.LONGEST:
-        return f"{u.shape[-1]} tokens are more than {onepass_cuda.LONGEST}"
+    """Return why the kernels of one pass, or of three phases, cannot serve, or None."""
+    del keeps_spectrum
+    least, most = (onepass_cuda.LONGEST + 1, LONGEST) if is_phased else (1, onepass_cuda.LONGEST)
+    if not least <= u.shape[-1] <= most:
+        return f"{u.shape[-1]} tokens are not between {least} and {most}"
     gates = [x for x in (pre_gate, post_gate) if x is not None]
-    return _why_not_these(u, h, skip, pre_gate, post_gate, keeps_spectrum) or onepass_cuda.why_not(
-        u[..., :1], *(x[..., :1] for x in gates)
-    )
-
-
-def why_not_phased(
-    u: Tensor,
-    h: Tensor,
-    skip: Tensor,
-    pre_gate: Tensor | None = None,
-    post_gate: Tensor | None = None,
-    keeps_spectrum: bool = False,
-) -> str | None:
-    """Return why the kernels of three phases cannot serve, or None."""
-    if not onepass_cuda.LONGEST < u.shape[-1] <= LONGEST:
-        return f"{u.shape[-1]} tokens are not between {onepass_cuda.LONGEST + 1} and {LONGEST}"
-    return _why_not_these(u, h, skip, pre_gate, post_gate, keeps_spectrum)
-
-
-def _why_not_these(
-    u: Tensor,
-    h: Tensor,
-    skip: Tensor,
-    pre_gate: Tensor | None,
-    post_gate: Tensor | None,
-    _keeps_spectrum: bool,
-) -> str | None:
-    gates = [x for x in (pre_gate, post_gate) if x is not None]
-    if u.dtype not in (torch.bfloat16, torch.float16):
+    if u.dtype not in (torch.bfloat16, torch.float16) and not (is_phased and u.dtype is torch.float32):
         return f"the kernel does not compute in {u.dtype}"
     if any(x.dtype is not u.dtype for x in gates):
         return "gates and input differ in dtype"
     if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
         return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
-    return why_not_cuda(OLDEST_CAPABILITY, u, h, skip, *gates)
+    reason = why_not_cuda(OLDEST_CAPABILITY, u, h, skip, *gates)
+    if reason is not None or is_phased:
+        return reason
+    # a stride along the tokens is mended by a copy: what else the kernels ask of signals
+    return onepass_cuda.why_not(u[..., :1], *(x[..., :1] for x in gates))
+
+
+def _phased_for(dtype: torch.dtype) -> Any:
+    """Return the kernels of three phases: planes in fp16, or in fp32 for fp32 signals."""
+    return phased_fine_cuda if dtype is torch.float32 else phased_cuda
 
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
@@ -121,7 +94,7 @@ class _LongConvolution(torch.autograd.Function):
         with launched_on(u):
             prepared = _spectrum(h, seqlen, u.dtype, is_phased, keeps_spectrum)
             if is_phased:
-                y = phased_cuda.convolve(u, prepared, skip.float(), pre_gate, post_gate)
+                y: Tensor = _phased_for(u.dtype).convolve(u, prepared, skip.float(), pre_gate, post_gate)
             else:
                 y = onepass_cuda.convolve(u, prepared, skip, pre_gate, post_gate)
         ctx.is_phased = is_phased
@@ -158,16 +131,16 @@ def _phased_backward(
 ) -> _Gradients:
     needs_u, needs_pre, needs_post, needs_h, needs_skip, *_ = ctx.needs_input_grad
     du = d_pre = d_post = dh = None
-    gain = skip.float()
+    gain, kernels = skip.float(), _phased_for(u.dtype)
     if needs_u or needs_pre:
         # the gradient of pre_gate u, once; a gate multiplies its rounded values, as it does in plain torch
-        dx = phased_cuda.convolve(dy, prepared, gain, post_gate, None, is_adjoint=True)
+        dx = kernels.convolve(dy, prepared, gain, post_gate, None, is_adjoint=True)
         du = dx if pre_gate is None else dx * pre_gate
         d_pre = None if pre_gate is None else dx * u
     if needs_post:
-        d_post = phased_cuda.convolve(u, prepared, gain, pre_gate, dy)
+        d_post = kernels.convolve(u, prepared, gain, pre_gate, dy)
     if needs_h or needs_skip:
-        dh = phased_cuda.filter_gradient(u, dy, h.shape[-1], pre_gate, post_gate)
+        dh = kernels.filter_gradient(u, dy, h.shape[-1], pre_gate, post_gate)
     return du, d_pre, d_post, dh
 
 
@@ -180,7 +153,7 @@ def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps
         kept: Tensor = _kept[h][1]
         return kept
     if is_phased:
-        prepared = phased_cuda.spectrum(h.detach().float(), seqlen)
+        prepared: Tensor = _phased_for(dtype).spectrum(h.detach().float(), seqlen)
     else:
         prepared = onepass_cuda.spectrum(h.detach(), seqlen, dtype)
     if keeps:

@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomix_kernels.layer_norm.triton_kernels import layer_norm_bwd_kernel, layer_norm_fwd_kernel
-from genomix_kernels.triton_support import launched_on, n_processors, next_power_of_two
-
-ELEMENTS = 2048
-"""Elements that a program holds at least: rows shorter than this share one."""
+from genomix_kernels.triton_support import launched_on, n_processors, rows_of
 
 PROGRAMS_A_PROCESSOR = 4
 """Of the backward pass: each sums its part of the gradients of scale and bias over many rows."""
@@ -65,7 +62,7 @@ class _LayerNorm(torch.autograd.Function):
         s = None
         if residual is not None:
             s = torch.empty_like(x, dtype=torch.promote_types(x.dtype, residual.dtype))
-        n_rows, n_tiles, settings = _shape(x)
+        n_rows, n_tiles, settings = rows_of(x)
         with launched_on(x):
             layer_norm_fwd_kernel[(n_tiles,)](
                 x, x if residual is None else residual, scale, bias, normed, normed if s is None else s, n_rows, eps,
@@ -85,7 +82,7 @@ class _LayerNorm(torch.autograd.Function):
         dx, dscale, dbias = ds, None, None
         if dnormed is not None:
             dnormed, ds = dnormed.contiguous(), None if ds is None else ds.contiguous()
-            n_rows, n_tiles, settings = _shape(x)
+            n_rows, n_tiles, settings = rows_of(x)
             n_programs = min(n_tiles, PROGRAMS_A_PROCESSOR * n_processors(x.device))
             dx = torch.empty_like(x)
             parts = torch.empty(n_programs, 2, x.shape[-1], device=x.device, dtype=torch.float32)
@@ -100,13 +97,3 @@ class _LayerNorm(torch.autograd.Function):
             return None, None, dscale, dbias, None, None
         d_residual = dx.to(residual_dtype) if ctx.needs_input_grad[1] else None
         return dx.to(x_dtype), d_residual, dscale, dbias, None, None
-
-
-def _shape(x: Tensor) -> tuple[int, int, dict[str, int]]:
-    """Return the rows, the programs that they are dealt out to, and how many features and rows each has."""
-    d = x.shape[-1]
-    block = next_power_of_two(d)
-    n_rows = x.numel() // d
-    rows = max(1, ELEMENTS // block)
-    n_warps = min(max(rows * block // 512, 1), 16)  # 16 elements a thread
-    return n_rows, -(-n_rows // rows), {"D": d, "BLOCK_D": block, "ROWS": rows, "num_warps": n_warps}

@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from genomix_kernels.rms_norm.triton_kernels import rms_norm_bwd_kernel, rms_norm_fwd_kernel
-from genomix_kernels.triton_support import launched_on, n_processors, next_power_of_two
-
-ELEMENTS = 2048
-"""Elements that a program holds at least: rows shorter than this share one."""
+from genomix_kernels.triton_support import launched_on, n_processors, rows_of
 
 THREADS_A_PROCESSOR = {2: 700, 4: 512}
 """By bytes an element, about how many threads the registers of a multiprocessor allow at once in the backward pass.
@@ -56,19 +53,19 @@ class _RMSNorm(torch.autograd.Function):
         dtype = x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
         normed = torch.empty_like(x, dtype=dtype)
         s = None if residual is None else torch.empty_like(x, dtype=dtype)
-        shape = _Shape(x)
+        n_rows, n_tiles, settings = rows_of(x)
         with launched_on(x):
-            rms_norm_fwd_kernel[(shape.n_tiles,)](
+            rms_norm_fwd_kernel[(n_tiles,)](
                 x,
                 x if residual is None else residual,
                 scale,
                 normed,
                 normed if s is None else s,
-                shape.n_rows,
+                n_rows,
                 eps,
                 EPS_OUTSIDE_ROOT=eps_outside_root,
                 HAS_RESIDUAL=residual is not None,
-                **shape.settings,
+                **settings,
             )
         ctx.save_for_backward(x if s is None else s, scale)
         ctx.set_materialize_grads(False)
@@ -94,10 +91,10 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     dnormed = dnormed.contiguous()
     ds = None if ds is None else ds.contiguous()
-    shape = _Shape(x)
+    n_rows, n_tiles, settings = rows_of(x)
     threads = THREADS_A_PROCESSOR[max(x.element_size(), dnormed.element_size())]
-    at_once = n_processors(x.device) * max(1, round(threads / (32 * shape.settings["num_warps"])))
-    n_programs = min(shape.n_tiles, at_once)
+    at_once = n_processors(x.device) * max(1, round(threads / (32 * settings["num_warps"])))
+    n_programs = min(n_tiles, at_once)
     dx = torch.empty_like(x)
     parts = torch.empty(n_programs, x.shape[-1], device=x.device, dtype=torch.float32)
     with launched_on(x):
@@ -108,23 +105,10 @@ def _backward(
             dnormed if ds is None else ds,
             dx,
             parts,
-            shape.n_rows,
+            n_rows,
             eps,
             HAS_DSUM=ds is not None,
             EPS_OUTSIDE_ROOT=eps_outside_root,
-            **shape.settings,
+            **settings,
         )
     return dx, parts.sum(0).to(scale.dtype)
-
-
-class _Shape:
-    """How rows are dealt out to programs."""
-
-    def __init__(self, x: Tensor) -> None:
-        d = x.shape[-1]
-        block = next_power_of_two(d)
-        self.n_rows = x.numel() // d
-        rows = max(1, ELEMENTS // block)
-        self.n_tiles = -(-self.n_rows // rows)
-        n_warps = min(max(rows * block // 512, 1), 16)  # 16 elements a thread, two loads of 16 bytes in bf16
-        self.settings = {"D": d, "BLOCK_D": block, "ROWS": rows, "num_warps": n_warps}
