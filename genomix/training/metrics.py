@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
+from genomix.correlation import mean_ranks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassificationMetrics:
@@ -156,10 +158,3 @@ def binary_auroc(scores: Float[NDArray[np.float64], " n"], is_positive: NDArray[
         return None
     rank_sum = float(mean_ranks(scores)[is_positive].sum())
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-
-
-def mean_ranks(values: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.float64], " n"]:
-    """Return the rank of each value, from 1; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks

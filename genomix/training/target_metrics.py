@@ -4,7 +4,6 @@ A metric that is not defined (a label of one class only, a target that does not 
 over the targets where it is.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from genomix.training.metrics import binary_auroc, mean_ranks
+from genomix.correlation import correlation, mean_ranks
+from genomix.training.metrics import binary_auroc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,14 +158,6 @@ def average_precision(
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # last place of each group of equals
     precision, recall = hits[ends] / (ends + 1), hits[ends] / n_positive
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
-
-
-def correlation(x: Float[NDArray[np.float64], " n"], y: Float[NDArray[np.float64], " n"]) -> float | None:
-    """Return Pearson's correlation; None where one of the two does not vary."""
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    dx, dy = x - x.mean(), y - y.mean()
-    return float(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)))
 
 
 def _check(predicted: NDArray[np.float64], targets: NDArray[np.float64], names: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from genomix.correlation import correlation, mean_ranks
 from genomix.variant_effect.contract import VariantScore
 from genomix.variant_effect.site import Site
 
@@ -89,22 +89,6 @@ class ScoreSample:
         return ExactComparison(
             len(a),
             correlation(a, b),
-            correlation(ranks(a), ranks(b)),
+            correlation(mean_ranks(a), mean_ranks(b)),
             float(np.abs(a - b).max()) if len(a) else None,
         )
-
-
-def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
-    """Return Pearson's correlation; None of fewer than two values, or where one side does not vary."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    a, b = a - a.mean(), b - b.mean()
-    return float(np.clip((a @ b) / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
-
-
-def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ranks from 1; values that are alike share the mean of theirs."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[where]
-    return mean

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from genomix.variant_effect.comparison import ScoreSample, correlation, ranks
+from genomix.correlation import correlation, mean_ranks
+from genomix.variant_effect.comparison import ScoreSample
 from genomix.variant_effect.contract import Status, VariantScore
 from genomix.variant_effect.site import Site
 
@@ -57,7 +58,7 @@ def test_comparison() -> None:
 def test_correlations() -> None:
     a = np.array([1.0, 2.0, 2.0, 5.0, 0.0])
     b = np.array([0.5, 0.1, 0.3, 2.0, 0.4])
-    assert ranks(a).tolist() == [2.0, 3.5, 3.5, 5.0, 1.0]
+    assert mean_ranks(a).tolist() == [2.0, 3.5, 3.5, 5.0, 1.0]
     assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert correlation(a, -3 * a) == pytest.approx(-1.0)
     assert correlation(a, np.ones(5)) is None
