@@ -105,9 +105,8 @@ def _load_cuda_phased() -> Callable[..., Tensor]:
 register(
     "fftconv", "cuda", priority=40, load=_load_cuda, supports=_why_not_cuda, why_unavailable=why_unavailable
 )
-# below torch_fft, so that it has to be asked for: its last version has not run on a GPU yet
 register(
-    "fftconv", "cuda_phased", priority=5, load=_load_cuda_phased, supports=_why_not_cuda_phased,
+    "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
     why_unavailable=why_unavailable,
 )  # fmt: skip
 register("fftconv", "torch_fft", priority=10, load=_load_torch_fft)

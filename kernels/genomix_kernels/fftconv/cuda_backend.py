@@ -1,6 +1,6 @@
 """`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, three phases beyond.
 
-The two are backends of their own: ``cuda``, which ``"auto"`` takes, and ``cuda_phased``, which has to be asked for.
+The two are backends of their own, ``cuda`` and ``cuda_phased``.
 """
 
 from typing import Any
@@ -36,7 +36,12 @@ def fftconv_cuda(
 ) -> Tensor:
     """As `fftconv`, in one pass or in three phases; gradients of first order."""
     signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
-    y: Tensor = _LongConvolution.apply(*signals, h, skip, keeps_spectrum, is_phased)  # type: ignore[no-untyped-call]
+    # one pass finds the gradient of a gate again on the way; three phases keep what the gate multiplied
+    keeps_ungated = (
+        is_phased and torch.is_grad_enabled() and post_gate is not None and post_gate.requires_grad
+    )
+    options = keeps_spectrum, is_phased, keeps_ungated
+    y: Tensor = _LongConvolution.apply(*signals, h, skip, *options)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -63,19 +68,12 @@ def why_not(
     if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
         return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
     reason = why_not_cuda(OLDEST_CAPABILITY, u, h, skip, *gates)
-    if reason is not None or is_phased:
-        return reason
-    # a stride along the tokens is mended by a copy: what else the kernels ask of signals
-    return onepass_cuda.why_not(u[..., :1], *(x[..., :1] for x in gates))
+    return reason if reason is not None or is_phased else onepass_cuda.why_too_long(u)
 
 
 def _phased_for(dtype: torch.dtype) -> Any:
     """Return the kernels of three phases: planes in fp16, or in fp32 for fp32 signals."""
     return phased_fine_cuda if dtype is torch.float32 else phased_cuda
-
-
-_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
-"""Of the input, of both gates, and of the filter."""
 
 
 class _LongConvolution(torch.autograd.Function):
@@ -89,34 +87,38 @@ class _LongConvolution(torch.autograd.Function):
         skip: Tensor,
         keeps_spectrum: bool,
         is_phased: bool,
+        keeps_ungated: bool,
     ) -> Tensor:
         seqlen = u.shape[-1]
+        ungated = torch.empty_like(u, memory_format=torch.contiguous_format) if keeps_ungated else None
         with launched_on(u):
             prepared = _spectrum(h, seqlen, u.dtype, is_phased, keeps_spectrum)
             if is_phased:
-                y: Tensor = _phased_for(u.dtype).convolve(u, prepared, skip.float(), pre_gate, post_gate)
+                convolve = _phased_for(u.dtype).convolve
+                y: Tensor = convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
             else:
                 y = onepass_cuda.convolve(u, prepared, skip, pre_gate, post_gate)
         ctx.is_phased = is_phased
-        ctx.save_for_backward(u, pre_gate, post_gate, h, skip, prepared if seqlen <= LONGEST_KEPT else None)
+        kept = prepared if seqlen <= LONGEST_KEPT else None
+        ctx.save_for_backward(u, pre_gate, post_gate, h, skip, kept, ungated)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        u, pre_gate, post_gate, h, skip, prepared = ctx.saved_tensors
+        u, pre_gate, post_gate, h, skip, prepared, ungated = ctx.saved_tensors
         dy = with_unit_stride(dy)
         with launched_on(u):
             if prepared is None:
                 prepared = _spectrum(h, u.shape[-1], u.dtype, ctx.is_phased, False)
             if not ctx.is_phased:
                 found = onepass_cuda.backward(u, dy, prepared, skip, h.shape[-1], pre_gate, post_gate)
-                gradients: _Gradients = found.u, found.pre_gate, found.post_gate, found.h
+                du, d_pre, d_post, dh = found.u, found.pre_gate, found.post_gate, found.h
             else:
-                gradients = _phased_backward(ctx, u, pre_gate, post_gate, h, skip, prepared, dy)
-        du, d_pre, d_post, dh = gradients
+                du, d_pre, dh = _phased_backward(ctx, u, pre_gate, post_gate, h, skip, prepared, dy)
+                d_post = None if ungated is None else dy * ungated
         d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
-        return du, d_pre, d_post, None if dh is None else dh.to(h.dtype), d_skip, None, None
+        return du, d_pre, d_post, None if dh is None else dh.to(h.dtype), d_skip, None, None, None
 
 
 def _phased_backward(
@@ -128,20 +130,20 @@ def _phased_backward(
     skip: Tensor,
     prepared: Tensor,
     dy: Tensor,
-) -> _Gradients:
-    needs_u, needs_pre, needs_post, needs_h, needs_skip, *_ = ctx.needs_input_grad
-    du = d_pre = d_post = dh = None
-    gain, kernels = skip.float(), _phased_for(u.dtype)
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of the input, of its gate, and of the filter."""
+    needs_u, needs_pre, _, needs_h, needs_skip, *_ = ctx.needs_input_grad
+    du = d_pre = dh = None
+    kernels = _phased_for(u.dtype)
     if needs_u or needs_pre:
-        # the gradient of pre_gate u, once; a gate multiplies its rounded values, as it does in plain torch
-        dx = kernels.convolve(dy, prepared, gain, post_gate, None, is_adjoint=True)
-        du = dx if pre_gate is None else dx * pre_gate
-        d_pre = None if pre_gate is None else dx * u
-    if needs_post:
-        d_post = kernels.convolve(u, prepared, gain, pre_gate, dy)
+        d_pre = None if pre_gate is None else torch.empty_like(u, memory_format=torch.contiguous_format)
+        du = kernels.convolve(
+            dy, prepared, skip.float(), post_gate, pre_gate,
+            is_adjoint=True, second=d_pre, second_gate=None if pre_gate is None else u,
+        )  # fmt: skip
     if needs_h or needs_skip:
         dh = kernels.filter_gradient(u, dy, h.shape[-1], pre_gate, post_gate)
-    return du, d_pre, d_post, dh
+    return du, d_pre, dh
 
 
 def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps: bool) -> Tensor:

@@ -206,10 +206,15 @@ def why_not(u: Tensor, *others: Tensor | None) -> str | None:
         return reason
     if any(x.dtype not in (torch.bfloat16, torch.float16) or x.dtype != u.dtype for x in parts):
         return f"the kernel computes in bf16 or fp16, not in {', '.join({str(x.dtype) for x in parts})}"
-    if u.shape[-1] > LONGEST:
-        return f"{u.shape[-1]} tokens are more than {LONGEST}"
     if any(x.stride(-1) != 1 for x in parts):
         return "neighbouring tokens are not neighbours in memory"
+    return why_too_long(u)
+
+
+def why_too_long(u: Tensor) -> str | None:
+    """Return why rows of this length do not fit into a multiprocessor of the device of ``u``, or None."""
+    if u.shape[-1] > LONGEST:
+        return f"{u.shape[-1]} tokens are more than {LONGEST}"
     needed = _backward_shared_bytes(SPLIT[transform_size(u.shape[-1])])
     available = getattr(torch.cuda.get_device_properties(u.device), "shared_memory_per_block_optin", needed)
     if needed > available:

@@ -76,6 +76,8 @@ def convolve(
     post_gate: Float[Tensor, "B D L"] | None = None,
     *,
     is_adjoint: bool = False,
+    second: Float[Tensor, "B D L"] | None = None,
+    second_gate: Float[Tensor, "B D L"] | None = None,
 ) -> Float[Tensor, "B D L"]:
     """Return ``post_gate * (h * x + skip x)`` for ``x = pre_gate u``, the sums in fp16 planes with fp32 products.
 
@@ -86,6 +88,8 @@ def convolve(
         pre_gate: In the dtype of ``u``.
         post_gate: Likewise.
         is_adjoint: Correlate, ``sum_i h[i] x[t + i]``, instead.
+        second: Filled with the result before ``post_gate``, or with ``second_gate`` in its place; contiguous.
+        second_gate: In the dtype of ``u``.
     """
     batch, channels, seqlen = u.shape
     plan = plan_for(seqlen)
@@ -93,15 +97,17 @@ def convolve(
     y = torch.empty(batch, channels, seqlen, device=u.device, dtype=u.dtype)
     space = _Space.of("convolve", plan, channels, batch, u.device, n_phases=3, n_planes=2)
     has_pre = int(pre_gate is not None)
-    defines = space.defines(u, y, pre_gate, post_gate) | {
+    defines = space.defines(u, y, pre_gate, post_gate, second, second_gate) | {
         "HAS_GATE": has_pre, "HAS_PRE": has_pre, "HAS_POST": int(post_gate is not None),
+        "SECOND": 0 if second is None else 1 if second_gate is None else 2,
         "HAS_SKIP": int(skip is not None), "IS_ADJOINT": int(is_adjoint),
     }  # fmt: skip
     launch(
-        CONVOLVE, defines, space.grid, space.block, space.shared, u, pre_gate, post_gate, skip, y, words,
-        spectrum_scales, space.planes, space.scales, space.row_scales, space.progress, *column_tables(plan, u.device),
-        *row_tables(plan, u.device), batch, channels, space.at_once, space.most_y, seqlen, *_strides(u),
-        *_strides(pre_gate), *_strides(post_gate),
+        CONVOLVE, defines, space.grid, space.block, space.shared, u, pre_gate, post_gate, second_gate, skip, y, second,
+        words, spectrum_scales, space.planes, space.scales, space.row_scales, space.progress,
+        *column_tables(plan, u.device), *row_tables(plan, u.device), batch, channels, space.at_once, space.most_y, seqlen,
+        *_strides(u),
+        *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate),
     )  # fmt: skip
     return y
 
@@ -128,7 +134,7 @@ def filter_gradient(
     space = _Space.of("gradient", plan, channels, batch, x.device, n_phases=3, n_planes=4)
     has_gate = int(pre_gate is not None or post_gate is not None)
     defines = space.defines(x, dy, pre_gate, post_gate, dh) | {
-        "HAS_GATE": has_gate, "HAS_PRE": 0, "HAS_POST": 0, "HAS_SKIP": 0
+        "HAS_GATE": has_gate, "HAS_PRE": 0, "HAS_POST": 0, "HAS_SKIP": 0, "SECOND": 0
     }  # fmt: skip
     launch(
         GRADIENT, defines, space.grid, space.block, space.shared, x, dy, pre_gate, post_gate, dh, space.planes,

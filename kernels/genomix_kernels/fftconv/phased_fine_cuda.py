@@ -50,8 +50,14 @@ def convolve(
     post_gate: Float[Tensor, "B D L"] | None = None,
     *,
     is_adjoint: bool = False,
+    second: Float[Tensor, "B D L"] | None = None,
+    second_gate: Float[Tensor, "B D L"] | None = None,
 ) -> Float[Tensor, "B D L"]:
     """As `phased_cuda.convolve`, for fp32 signals."""
+    if second is not None:
+        ungated = convolve(u, prepared, skip, pre_gate, is_adjoint=is_adjoint)
+        second.copy_(ungated if second_gate is None else ungated * second_gate)
+        return ungated if post_gate is None else ungated * post_gate
     batch, channels, seqlen = u.shape
     size = _size(seqlen)
     if prepared.shape != (channels, size, 2):

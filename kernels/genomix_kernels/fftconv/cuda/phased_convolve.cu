@@ -1,6 +1,6 @@
 // Long convolutions: y = post (h * x + skip x), x = pre u. Three phases in one launch.
 //
-// Defined by the caller: FP16, HAS_GATE and HAS_PRE (both: pre), HAS_POST, HAS_SKIP, IS_ALIGNED, IS_ADJOINT (a
+// Defined by the caller: FP16, HAS_GATE and HAS_PRE (both: pre), HAS_POST, SECOND, HAS_SKIP, IS_ALIGNED, IS_ADJOINT (a
 // correlation), RADIX_A, RADIX_B, SPAN, UNITS, GAIN, BLOCKS, SHARED_SIZE.
 
 constexpr int RING = 2;
@@ -156,12 +156,13 @@ struct Sizes {
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) phased_convolve(
     const Element* __restrict__ u, const Element* __restrict__ pre, const Element* __restrict__ post,
-    const float* __restrict__ skip, Element* __restrict__ y, const uint4* __restrict__ spectrum,
+    const Element* __restrict__ other, const float* __restrict__ skip, Element* __restrict__ y,
+    Element* __restrict__ second, const uint4* __restrict__ spectrum,
     const float* __restrict__ spectrum_scales, uint4* planes, float* scales, float* row_scales, int* progress,
     const uint4* __restrict__ columns_ahead, const uint4* __restrict__ columns_back,
     const uint4* __restrict__ row_tables, const uint4* __restrict__ tables, i64 batch, i64 channels, i64 at_once,
     i64 most_y, i64 seqlen, i64 u_batch, i64 u_channel, i64 pre_batch, i64 pre_channel, i64 post_batch,
-    i64 post_channel) {
+    i64 post_channel, i64 other_batch, i64 other_channel) {
     SHARED_BYTES;
     Shared& shared = *reinterpret_cast<Shared*>(shared_bytes);
     int* slots = reinterpret_cast<int*>(shared_bytes + SHARED_SIZE - 64);
@@ -199,7 +200,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) phased_convolve(
             transform_columns_back(
                 shared_bytes, queue,
                 Result<Element>{
-                    y + (b * channels + channel) * seqlen, of_u, of_pre, post + b * post_batch + channel * post_channel,
+                    y + (b * channels + channel) * seqlen, second + (b * channels + channel) * seqlen, of_u, of_pre,
+                    post + b * post_batch + channel * post_channel, other + b * other_batch + channel * other_channel,
                     HAS_SKIP ? skip[channel] : 0.0f, seqlen},
                 plane, row_scales + (first_row + row) * N1, tile, columns_back);
     }

@@ -173,7 +173,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) phased_gradient(
             i64 from = x_row + channel * batch;
             transform_columns_back(
                 shared_bytes, queue,
-                Result<float>{dh + (first + channel) * filter_len, nullptr, nullptr, nullptr, 0.0f, filter_len},
+                Result<float>{dh + (first + channel) * filter_len, nullptr, nullptr, nullptr, nullptr, nullptr, 0.0f, filter_len},
                 planes + from * PLANE_CHUNKS, row_scales + from * N1, tile, columns_back);
         }
     }

@@ -1,6 +1,7 @@
 // Columns of a long transform on the way back: planes[k1][n2] -> y[N2 n1 + n2], gated, with the skip term.
 //
-// Defined by the caller: HAS_SKIP, HAS_PRE, HAS_POST, GAIN (what undoes all scales of stages).
+// Defined by the caller: HAS_SKIP, HAS_PRE, HAS_POST, SECOND (an output besides: 1, without the gate; 2, with `other` as
+// its gate; 0, none), GAIN (what undoes all scales of stages).
 #pragma once
 
 // eight values of which the first is within the row
@@ -27,8 +28,8 @@ DEVICE void store_eight(Element* row, i64 n, i64 seqlen, const float (&y)[8]) {
 
 // rows of the outputs; what is added or multiplied is in the dtype of the activations
 template <class T> struct Result {
-    T* y;
-    const Element *u, *pre, *post;
+    T *y, *second;
+    const Element *u, *pre, *post, *other;
     float skip;
     i64 seqlen;
 };
@@ -162,7 +163,7 @@ DEVICE void transform_columns_back(
     i64 n = static_cast<i64>(N2) * n1 + static_cast<i64>(TILE) * tile + 8 * group;
 #pragma unroll 1
     for (u32 first = 0; first < OF_EACH; first += AT_A_TIME) {
-        float x[AT_A_TIME][8], post[HAS_POST ? AT_A_TIME : 1][8];
+        float x[AT_A_TIME][8], post[HAS_POST ? AT_A_TIME : 1][8], other[SECOND == 2 ? AT_A_TIME : 1][8];
 #pragma unroll
         for (u32 k = 0; k < AT_A_TIME; ++k) {
             i64 at = n + static_cast<i64>(N2) * STEP * (first + k);
@@ -176,6 +177,7 @@ DEVICE void transform_columns_back(
                 }
             }
             if (HAS_POST) load_eight(result.post, at, result.seqlen, post[HAS_POST ? k : 0]);
+            if (SECOND == 2) load_eight(result.other, at, result.seqlen, other[SECOND == 2 ? k : 0]);
         }
         if (first == 0) barrier();
 #pragma unroll
@@ -193,10 +195,17 @@ DEVICE void transform_columns_back(
                 sum[4 * half + 2] = values.z * gain, sum[4 * half + 3] = values.w * gain;
             }
 #pragma unroll
-            for (int e = 0; e < 8; ++e) {
+            for (int e = 0; e < 8; ++e)
                 if (HAS_SKIP) sum[e] = fmaf(result.skip, x[k][e], sum[e]);
-                if (HAS_POST) sum[e] *= post[HAS_POST ? k : 0][e];
+            if (SECOND) {
+                float second[8];
+#pragma unroll
+                for (int e = 0; e < 8; ++e) second[e] = SECOND == 2 ? sum[e] * other[SECOND == 2 ? k : 0][e] : sum[e];
+                store_eight(result.second, at, result.seqlen, second);
             }
+#pragma unroll
+            for (int e = 0; e < 8; ++e)
+                if (HAS_POST) sum[e] *= post[HAS_POST ? k : 0][e];
             store_eight(result.y, at, result.seqlen, sum);
         }
     }
