@@ -105,9 +105,8 @@ def convolve(
     launch(
         CONVOLVE, defines, space.grid, space.block, space.shared, u, pre_gate, post_gate, second_gate, skip, y, second,
         words, spectrum_scales, space.planes, space.scales, space.row_scales, space.progress,
-        *column_tables(plan, u.device), *row_tables(plan, u.device), batch, channels, space.at_once, space.most_y, seqlen,
-        *_strides(u),
-        *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate),
+        *column_tables(plan, u.device), *row_tables(plan, u.device), batch, channels, space.at_once, space.most_y,
+        seqlen, *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate),
     )  # fmt: skip
     return y
 
