@@ -37,6 +37,11 @@ def config_of(model_type: str, values: Mapping[str, Any]) -> AnyConfig:
     return CONFIGS[model_type].from_dict(values)
 
 
+def logit_rows(config: AnyConfig) -> int:
+    """Return the number of logits of a token: rows of the output matrix, padding included."""
+    return config.padded_vocab_size if isinstance(config, HyenaDNAConfig) else config.vocab_size
+
+
 @overload
 def build_language_model(config: HyenaDNAConfig) -> "HyenaDNA": ...
 @overload

@@ -94,7 +94,7 @@ class RotaryAttention(KeepsPrecision):
         keys = write_past(state["keys"], k, old, dim=2)
         values = write_past(state["values"], v, old, dim=2)
         has_padding = keep is not None or bool((start > 0).any())
-        y = _attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
+        y = attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
         return self._merge(y), after
 
@@ -130,13 +130,13 @@ class RotaryAttention(KeepsPrecision):
         return out
 
 
-def _attend(
+def attend(
     q: Float[Tensor, "B H L d"],
     keys: Float[Tensor, "B H M d"],
     values: Float[Tensor, "B H M d"],
-    start: Int[Tensor, " B"] | None,
+    start: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, "B H L d"]:
-    """Attend from the last L of M positions; rows of padding (before ``start``) see only themselves."""
+    """Return causal attention of the last L of M positions; rows of padding (before ``start``) see only themselves."""
     new, everything = q.shape[2], keys.shape[2]
     if start is None and new == everything:
         return attend_causally(q, keys, values)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from genomix.operators.implicit_filter import ImplicitFilter
 from genomix.operators.state import MixerState, append_tail, write_past
 from genomix_kernels.causal_fir import causal_fir
+from genomix_kernels.causal_fir.biased import biased_causal_fir
 from genomix_kernels.channel_major import from_channels, to_channels
 from genomix_kernels.fftconv import fftconv
 
@@ -57,22 +58,32 @@ class HyenaOperator(nn.Module):
         Raises:
             SequenceTooLongError: if the input is longer than ``l_max``.
         """
+        return from_channels(self.mix(x), self.out_proj.weight, self.out_proj.bias)
+
+    def mix(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B D L"]:
+        """Return what the output projection is applied to.
+
+        Raises:
+            SequenceTooLongError: if the input is longer than ``l_max``.
+        """
         filters, skips = self._filters(x.shape[1])
         first_gate, *gates, v = self._featurize(x).chunk(self.order + 1, dim=1)
         post_gates = [*[None] * (self.order - 2), first_gate]
         for gate, post_gate, k, skip in zip(reversed(gates), post_gates, filters, skips, strict=True):
             v = fftconv(v, k, skip, pre_gate=gate, post_gate=post_gate)
-        return from_channels(v, self.out_proj.weight, self.out_proj.bias)
+        return v
 
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
     ) -> MixerState:
         """Return the state before the first token: the inputs of the short and of each long filter, none yet.
 
-        An implicit filter reaches back to the first token, so its inputs are kept, with room for ``max_len`` of them.
+        An implicit filter reaches back to the first token, so its inputs are kept, with room for ``max_len`` of them;
+        of a filter with fewer taps, no more inputs than those.
         """
         channels, _, taps = self.short_filter.weight.shape
-        past = torch.zeros(batch_size, self.d_model, max_len or 0, device=device, dtype=dtype)
+        room = min(max_len or 0, self.filter_fn.filter_len)
+        past = torch.zeros(batch_size, self.d_model, room, device=device, dtype=dtype)
         return {
             "featurizer": torch.zeros(batch_size, channels, taps - 1, device=device, dtype=dtype),
             "length": torch.zeros(batch_size, dtype=torch.long, device=device),
@@ -104,8 +115,8 @@ class HyenaOperator(nn.Module):
         first_gate, *gates, v = torch.split(features, self.d_model, dim=1)
         for index, (gate, k, skip) in enumerate(zip(reversed(gates), filters, skips, strict=True)):
             name = f"past_{index}"
-            after[name] = write_past(state[name], v * gate, old)
-            v = _continued(after[name][..., : old + new], k, skip, new)
+            after[name], reached = _remember(state[name], v * gate, old, self.filter_fn.filter_len)
+            v = _continued(reached, k, skip, new)
         y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
         return y, after
 
@@ -160,7 +171,10 @@ class HyenaOperator(nn.Module):
         return self._split_filters(evaluate(seqlen)), self._split_filters(self.filter_fn.bias)
 
     def _featurize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
-        return self._short_filter(self._project(x))
+        taps, bias = self.short_filter.weight[:, 0], self.short_filter.bias
+        assert bias is not None
+        projected = to_channels(x, self.in_proj.weight)
+        return biased_causal_fir(projected, self.in_proj.bias, taps, bias, tap_order="cross_correlation")
 
     def _project(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
         return to_channels(x, self.in_proj.weight, self.in_proj.bias)
@@ -184,18 +198,32 @@ FEW_TOKENS = 8
 """Up to so many new tokens are summed directly over their past; a transform of the whole past costs more."""
 
 
+def _remember(
+    past: Float[Tensor, "B D M"], new: Float[Tensor, "B D L"], old: int, filter_len: int
+) -> tuple[Float[Tensor, "B D N"], Float[Tensor, "B D T"]]:
+    """Return what to keep of ``old`` and new inputs of a filter, and those that it reaches from the new ones."""
+    kept, length = min(old, filter_len), new.shape[-1]
+    if kept + length <= filter_len:
+        past = write_past(past, new, kept)
+        return past, past[..., : kept + length]
+    reached = torch.cat([past[..., :kept], new.to(past.dtype)], dim=-1)
+    last = reached[..., -filter_len:]
+    return last if length <= filter_len else last.clone(), reached
+
+
 def _continued(
-    past: Float[Tensor, "B D T"], k: Float[Tensor, "D T"], skip: Float[Tensor, " D"], new: int
+    past: Float[Tensor, "B D T"], k: Float[Tensor, "D K"], skip: Float[Tensor, " D"], new: int
 ) -> Float[Tensor, "B D L"]:
-    """Return the last ``new`` outputs of the convolution of everything so far."""
+    """Return the last ``new`` outputs of the convolution of everything that they reach."""
     if new > FEW_TOKENS:
         return fftconv(past, k, skip)[..., past.shape[-1] - new :]
     dtype = torch.promote_types(torch.promote_types(past.dtype, k.dtype), torch.float32)
     signal, backwards = past.to(dtype), k.to(dtype).flip(-1)
-    seqlen = past.shape[-1]
+    seqlen, taps = past.shape[-1], k.shape[-1]
     outputs = []
-    for reach in range(seqlen - new + 1, seqlen + 1):
-        window = signal[..., :reach]
-        y = torch.einsum("bdt,dt->bd", window, backwards[:, seqlen - reach :])
+    for end in range(seqlen - new + 1, seqlen + 1):
+        start = max(0, end - taps)
+        window = signal[..., start:end]
+        y = torch.einsum("bdt,dt->bd", window, backwards[:, taps - (end - start) :])
         outputs.append(y + skip.to(dtype) * window[..., -1])
     return torch.stack(outputs, dim=-1).to(past.dtype)

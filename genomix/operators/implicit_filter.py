@@ -5,6 +5,7 @@ Source: Poli et al. 2023, arXiv:2302.10866, section 3.3; Nguyen et al. 2023, arX
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,9 @@ class ImplicitFilter(nn.Module):
 
     Parameters are named as in the published checkpoints: ``bias`` is the skip gain, ``implicit_filter.{0,2,4,6}`` the
     linear layers, ``implicit_filter.1.freq`` the frequencies that all sine layers share.
+
+    A filter has ``l_max`` taps, or the first ``filter_len`` of them. Sequences end at ``l_max`` too, or at
+    ``extended_len``, with no more taps than that.
     """
 
     def __init__(
@@ -40,10 +44,14 @@ class ImplicitFilter(nn.Module):
         decay_target: float = 1e-2,
         linear_mixer: bool = False,
         lr_pos_emb: float = 0.0,
+        filter_len: int | None = None,
+        extended_len: int | None = None,
     ) -> None:
         super().__init__()
         self.n_filters = n_filters
         self.l_max = l_max
+        self.filter_len = filter_len or l_max
+        self.longest_input = extended_len or l_max
         self.shift = shift
         self.modulate = modulate
         self.normalized = normalized
@@ -64,21 +72,20 @@ class ImplicitFilter(nn.Module):
             self.implicit_filter[str(2 * layer + 2)] = nn.Linear(filter_order, filter_order)
         self.implicit_filter[str(2 * n_inner_mlps + 2)] = nn.Linear(filter_order, n_filters, bias=False)
 
-    def forward(self, length: int) -> Float[Tensor, "C L"]:
-        """Return the filters at the first ``length`` positions, in fp32 (fp64 in an fp64 model), whatever autocast.
+    def forward(self, length: int, start: int = 0) -> Float[Tensor, "C K"]:
+        """Return the filters at ``length`` positions from ``start`` on, in fp32 (fp64 in an fp64 model).
+
+        Those at or beyond ``filter_len`` are no taps, and are left out. Autocast changes nothing.
 
         Raises:
-            SequenceTooLongError: if ``length`` exceeds ``l_max``; the filters are not defined there.
+            SequenceTooLongError: if positions exceed ``l_max`` (or ``extended_len``).
         """
-        if length > self.l_max:
-            raise SequenceTooLongError(
-                f"the sequence has {length} tokens but the filters of this model end at l_max = {self.l_max}. "
-                "Score shorter windows, or take a model of longer context."
-            )
+        self.check_length(start + length)
+        length = max(0, min(length, self.filter_len - start))
         device = self.bias.device
         dtype = torch.promote_types(self.bias.dtype, torch.float32)
         with torch.autocast(device_type=device.type, enabled=False):
-            z, t = self.pos_emb(length, dtype=dtype, device=device)
+            z, t = self.pos_emb(length, start=start, dtype=dtype, device=device)
             k = self._evaluate(z, dtype)
             if self.modulate:
                 deltas = decay_rates(
@@ -93,15 +100,30 @@ class ImplicitFilter(nn.Module):
                 k = k / k.abs().sum(dim=0, keepdim=True)
         return k
 
-    def cached(self, length: int) -> Float[Tensor, "C L"]:
+    def check_length(self, length: int) -> None:
+        """Check that a sequence may be so long.
+
+        Raises:
+            SequenceTooLongError: if not: the filters are not defined beyond ``l_max``.
+        """
+        if length > self.longest_input:
+            extended = f" (extended_len = {self.longest_input})" if self.longest_input > self.l_max else ""
+            raise SequenceTooLongError(
+                f"the sequence has {length} tokens but the filters of this model end at l_max = {self.l_max}"
+                f"{extended}. Score shorter windows, or take a model of longer context."
+            )
+
+    def cached(self, length: int) -> Float[Tensor, "C K"]:
         """Return what `forward` does, kept for the next call until a parameter changes; for inference only.
 
         Filters do not depend on how long they are asked for, so one evaluation of the next power of two serves a
         whole generation.
 
         Raises:
-            SequenceTooLongError: if ``length`` exceeds ``l_max``.
+            SequenceTooLongError: if ``length`` exceeds ``l_max`` (or ``extended_len``).
         """
+        self.check_length(length)
+        length = min(length, self.filter_len)
         if any(parameter.is_inference() for parameter in self.parameters()):
             # made under inference mode, where nothing tells when they change: never kept
             filters: Tensor = self(length)
@@ -109,9 +131,17 @@ class ImplicitFilter(nn.Module):
         made_of = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
         if self._cache is None or self._cache[0] != made_of or self._cache[1].shape[1] < length:
             with torch.no_grad():
-                room = length if length > self.l_max else min(self.l_max, 1 << (length - 1).bit_length())
+                room = min(self.filter_len, 1 << (length - 1).bit_length())
                 self._cache = (made_of, self(room))
         return self._cache[1][:, :length]
+
+    def forget(self) -> None:
+        """Drop what `cached` keeps."""
+        self._cache = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy or a pickle is made without what can be computed again
+        return {**self.__dict__, "_cache": None}
 
     def parameter_rules(self) -> dict[str, ParameterRule]:
         """Return how the optimizer treats this module's own parameters: no weight decay on the filter's MLP."""

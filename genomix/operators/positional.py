@@ -31,20 +31,20 @@ class PositionalFeatures(nn.Module):
             )
 
     def forward(
-        self, length: int, *, dtype: torch.dtype, device: torch.device
+        self, length: int, *, start: int = 0, dtype: torch.dtype, device: torch.device
     ) -> tuple[Float[Tensor, "L E"], Float[Tensor, " L"]]:
-        """Return the features and the times ``t`` of the first ``length`` positions."""
-        features = self._features(length, device)
+        """Return the features and the times ``t`` of ``length`` positions from ``start`` on."""
+        features = self._features(length, device, start)
         t = features[:, 0].to(dtype)
         if self.z is not None:
-            return self.z[0, :length].to(dtype), t
+            return self.z[0, start : start + length].to(dtype), t
         return features.to(dtype), t
 
-    def _features(self, length: int, device: torch.device) -> Float[Tensor, "L E"]:
+    def _features(self, length: int, device: torch.device, start: int = 0) -> Float[Tensor, "L E"]:
         n_bands = (self.emb_dim - 1) // 2
-        n = torch.arange(length, dtype=torch.float32, device=device)
+        n = torch.arange(start, start + length, dtype=torch.float32, device=device)
         frequencies = torch.linspace(1e-4, n_bands - 1, n_bands, dtype=torch.float32, device=device)
         phase = (2 * math.pi * n / self.l_max)[:, None] * frequencies
         waves = torch.exp(-1j * phase)
-        t = torch.linspace(0, 1, self.l_max, dtype=torch.float32, device=device)[:length]
+        t = torch.linspace(0, 1, self.l_max, dtype=torch.float32, device=device)[start : start + length]
         return torch.cat([t[:, None], waves.real, waves.imag], dim=1)

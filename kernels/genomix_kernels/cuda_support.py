@@ -96,16 +96,18 @@ def launch(
     block: int,
     shared: int,
     *arguments: Tensor | int | None,
+    cluster: int = 1,
 ) -> None:
     """Launch a kernel on the current stream of the device of its first tensor.
 
     Args:
         source: The kernel.
         defines: Its macros.
-        grid: Blocks along up to three axes.
+        grid: Blocks along up to three axes; clusters where there are any.
         block: Threads of a block.
         shared: Bytes of shared memory of a block.
         arguments: Pointers (tensors; None for a null pointer) and 64-bit integers, in the order of the parameters.
+        cluster: Blocks of a cluster, along the first axis; from compute capability 9.0 on.
     """
     from cuda.core import LaunchConfig
     from cuda.core import launch as launch_kernel
@@ -114,7 +116,8 @@ def launch(
     kernel = _kernel(source, tuple(defines.items()), device.index, shared)
     values = [x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in arguments]
     stream = _stream(torch.cuda.current_stream(device).cuda_stream)
-    launch_kernel(stream, LaunchConfig(grid=grid, block=block, shmem_size=shared), kernel, *values)
+    config = LaunchConfig(grid=grid, cluster=cluster if cluster > 1 else None, block=block, shmem_size=shared)
+    launch_kernel(stream, config, kernel, *values)
 
 
 @cache

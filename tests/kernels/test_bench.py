@@ -317,18 +317,6 @@ def back_to_back(p: Tensor, projection: Tensor, mixer: Tensor, skip: Tensor) -> 
     return z[:, ::3] * (conv1d(m, mixer, flip=False) + skip[:, None] * m)
 
 
-class DocumentedFlashFFTConv(torch.nn.Module):
-    def __init__(self, fft_size: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.fft_size = fft_size
-
-    def forward(self, u: Tensor, k: Tensor) -> Tensor:
-        assert k.dtype == torch.float32
-        spectrum = torch.fft.rfft(u.float(), n=self.fft_size) * torch.fft.rfft(k, n=self.fft_size)
-        y: Tensor = torch.fft.irfft(spectrum, n=self.fft_size)[..., : u.shape[-1]]
-        return y.to(u.dtype)
-
-
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put modules in place that do what the peers' documentation says, tap order included."""
     short = lambda u, weight: conv1d(u, weight, flip=False)  # noqa: E731
@@ -336,7 +324,6 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = {"causal_conv1d": short, "fft_causal_conv1d": long, "b2b_causal_conv1d": back_to_back}
     contents: dict[str, dict[str, Any]] = {
         "causal_conv1d": {"causal_conv1d_fn": short},
-        "flashfftconv": {"FlashFFTConv": DocumentedFlashFFTConv},
         "subquadratic_ops_torch": {},
         "cudnn": {},
         "cudnn.ops": functions,
@@ -376,10 +363,5 @@ def test_peers_are_called_as_they_document(case: Case, monkeypatch: pytest.Monke
 
 def test_shapes_that_peers_do_not_serve_have_a_reason() -> None:
     by_name = {peer.name: peer for peer in peers()}
-    flash = by_name["flashfftconv"]
-    assert flash.supports(long_case(2 * MILLION)) is None
-    assert "not 8,388,608" in str(flash.supports(long_case(4 * MILLION)))
-    assert "powers of two" in str(flash.supports(long_case(450_000)))
-    assert "fp16 and bf16" in str(flash.supports(long_case(1024, dtype="fp32")))
     assert by_name["causal_conv1d"].supports(PEER_CASES[-1]) == "has 2 to 4 taps, not None"
     assert by_name["cudnn"].supports(HYENA) == "its fused operator has explicit taps, no modes"

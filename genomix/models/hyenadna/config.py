@@ -18,6 +18,10 @@ class HyenaDNAConfig:
         n_layers: Blocks, each one Hyena operator and one MLP.
         d_inner: Hidden width of the MLP; published models have ``4 * d_model``.
         l_max: Longest input in tokens. It also sets the time scale of the filters, so it is part of the weights.
+        filter_len: Taps of each long filter, from the current token back; None for all ``l_max``. With fewer (partial
+            convolutions) a token sees ``filter_len - 1`` tokens back in each layer.
+        extended_len: Longest input in tokens where it is beyond ``l_max``; None where it is not. The filters keep their
+            taps and their time scale, so a token sees as far back as before.
         vocab_size: Letters and special tokens; the embedding has `padded_vocab_size` rows.
         pad_vocab_size_multiple: The embedding's rows are rounded up to a multiple of this.
         order: Order of the Hyena operator: ``order - 1`` long convolutions.
@@ -51,6 +55,8 @@ class HyenaDNAConfig:
     n_layers: int
     d_inner: int
     l_max: int
+    filter_len: int | None = None
+    extended_len: int | None = None
     vocab_size: int = 12
     pad_vocab_size_multiple: int = 8
     order: int = 2
@@ -91,6 +97,7 @@ class HyenaDNAConfig:
             require(
                 is_integer(getattr(self, name)) and getattr(self, name) >= 1, self, name, "an integer >= 1"
             )
+        self._check_reach()
         for name in (field.name for field in fields(self) if field.type in (float, "float")):
             require(is_finite(getattr(self, name)), self, name, "a finite number")
         require(is_integer(self.order) and self.order >= 2, self, "order", "an integer >= 2")
@@ -111,15 +118,22 @@ class HyenaDNAConfig:
         layouts = ("repo", "standalone")
         require(self.channel_layout in layouts, self, "channel_layout", "'repo' or 'standalone'")
 
+    def _check_reach(self) -> None:
+        taps, longest = self.filter_len, self.extended_len
+        is_possible = taps is None or (is_integer(taps) and 1 <= taps <= self.l_max)
+        require(is_possible, self, "filter_len", f"None, or an integer from 1 to l_max = {self.l_max}")
+        is_longer = longest is None or (is_integer(longest) and longest > self.l_max)
+        require(is_longer, self, "extended_len", f"None, or an integer above l_max = {self.l_max}")
+
     @property
     def context_len(self) -> int:
-        """Tokens of context; the same as ``l_max``, which is also the longest input."""
+        """Tokens of context, ``l_max``; beyond, where ``extended_len`` allows it, results are extrapolations."""
         return self.l_max
 
     @property
-    def longest_input(self) -> int | None:
-        """Tokens beyond which an input is refused: the filters end at ``l_max``."""
-        return self.l_max
+    def longest_input(self) -> int:
+        """Tokens beyond which an input is refused: ``l_max``, where the filters end, or ``extended_len``."""
+        return self.extended_len or self.l_max
 
     @property
     def padded_vocab_size(self) -> int:

@@ -5,23 +5,26 @@ embedding matrix. Parameter names are those of the official code. Source: Nguyen
 """
 
 import math
-from typing import Literal
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.operators.hyena import HyenaOperator
+from genomix.operators.recompute import Recompute, recomputed, settle
 from genomix.operators.state import MixerState
 from genomix_data.errors import SequenceTooLongError
+from genomix_kernels.channel_major import from_channels
+from genomix_kernels.gelu_mlp import gelu_mlp
 from genomix_kernels.layer_norm import add_layer_norm, layer_norm
 
 SAVED_BYTES = 50
 """What a block keeps for its backward pass, for each feature of each token under autocast (measured: 7.0 GB for 2^19
-tokens, 128 features and 2 blocks). Where that would take half of a GPU, ``recompute = "auto"`` computes it again."""
+tokens, 128 features and 2 blocks)."""
 
 
 class HyenaDNA(nn.Module):
@@ -47,6 +50,15 @@ class HyenaDNA(nn.Module):
         """Return the embedding of each position, after the last norm."""
         hidden: Tensor = self.backbone(ids)
         return hidden
+
+    @property
+    def recompute(self) -> Recompute:
+        """What the blocks compute again in the backward pass."""
+        return self.backbone.recompute
+
+    @recompute.setter
+    def recompute(self, policy: Recompute) -> None:
+        self.backbone.recompute = policy
 
     def logits(self, hidden: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape V"]:
         """Return the logits for any slice of `hidden_states`, so that those of long inputs need not all exist."""
@@ -123,7 +135,7 @@ class HyenaDNABackbone(nn.Module):
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute: Literal["auto", "always", "never"] = "auto"
+        self.recompute: Recompute = "auto"
         self.embeddings = Embeddings(config.padded_vocab_size, config.d_model)
         self.layers = nn.ModuleList(HyenaDNABlock(config) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
@@ -142,27 +154,34 @@ class HyenaDNABackbone(nn.Module):
         """
         if ids.ndim != 2 or ids.shape[1] == 0:
             raise ValueError(f"ids have shape {tuple(ids.shape)}; expected (batch, length >= 1).")
-        if ids.shape[1] > self.config.l_max:
-            raise SequenceTooLongError(
-                f"the input has {ids.shape[1]} tokens but this model was built for at most {self.config.l_max} "
-                "(l_max). Take shorter windows, or a model of longer context (see `genomix models`)."
-            )
-        x = self.embed(ids)
-        is_recomputed = self._is_recomputed(x)
-        for layer in self.layers:
-            x = checkpoint(layer, x, use_reentrant=False) if is_recomputed else layer(x)
-        return self.normalize(x)
+        self._check_length(ids.shape[1])
+        return self.run(self.embed(ids))
 
-    def _is_recomputed(self, x: Tensor) -> bool:
-        """Return whether blocks keep their input alone, and compute the rest again in the backward pass."""
-        if not torch.is_grad_enabled() or self.recompute == "never":
-            return False
-        if self.recompute == "always":
-            return True
-        if not x.is_cuda:
-            return False
-        _, room = torch.cuda.mem_get_info(x.device)
-        return SAVED_BYTES * x.numel() * len(self.layers) > room / 2
+    def run(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Return the hidden states after the last norm, of embedded tokens or whatever stands in their place.
+
+        Raises:
+            SequenceTooLongError: if there are more than ``l_max`` positions.
+        """
+        self._check_length(x.shape[1])
+        policies = settle(self.recompute, x, len(self.layers), SAVED_BYTES)
+        if not (torch.is_grad_enabled() and x.is_cuda):
+            for layer, policy in zip(self.layers, policies, strict=True):
+                x = layer(x, policy)
+            return self.normalize(x)
+        update: Update | None = None
+        for layer, policy in zip(self.layers, policies, strict=True):
+            x, update = layer(x, policy, update, is_deferred=True)
+        return self.normalize(x, update)
+
+    def _check_length(self, seqlen: int) -> None:
+        longest = self.config.longest_input
+        if seqlen > longest:
+            limit = "l_max" if self.config.extended_len is None else "extended_len"
+            raise SequenceTooLongError(
+                f"the input has {seqlen} tokens but this model was built for at most {longest} "
+                f"({limit}). Take shorter windows, or a model of longer context (see `genomix models`)."
+            )
 
     def blocks(self) -> "list[HyenaDNABlock]":
         """Return the blocks in order."""
@@ -175,9 +194,17 @@ class HyenaDNABackbone(nn.Module):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
         return F.dropout(x, self.config.embed_dropout, self.training)
 
-    def normalize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        """Return the hidden states of a residual stream after the last block."""
-        return _normalize(self.ln_f, x)
+    def normalize(self, x: Float[Tensor, "B L D"], update: "Update | None" = None) -> Float[Tensor, "B L D"]:
+        """Return the hidden states of a residual stream after the last block, whose update may still be to come."""
+        norm = self.ln_f
+        if update is None:
+            normed: Tensor = norm(x.to(norm.weight.dtype))
+            return normed
+        weights = norm.weight, norm.bias
+        hidden, _ = add_layer_norm(
+            update.branch, x, *weights, x_bias=update.bias, eps=norm.eps, out_dtype=norm.weight.dtype
+        )
+        return hidden
 
     def _initialize(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -209,17 +236,65 @@ class HyenaDNABlock(nn.Module):
             decay_target=config.decay_target,
             linear_mixer=config.linear_mixer,
             lr_pos_emb=config.lr_pos_emb,
+            filter_len=config.filter_len,
+            extended_len=config.extended_len,
         )
         self.norm1 = LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.mlp = MLP(config.d_model, config.d_inner)
         self.norm2 = LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.dropout = config.resid_dropout
 
-    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        """Return the residual stream after the block."""
-        branch = F.dropout(self.mixer(self.norm1(x)), self.dropout, self.training)
-        normed, x = self.norm2(x, branch)
-        return x + F.dropout(self.mlp(normed), self.dropout, self.training)
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        recompute: Recompute = "none",
+        update: "Update | None" = None,
+        *,
+        is_deferred: bool = False,
+    ) -> "Float[Tensor, 'B L D'] | tuple[Float[Tensor, 'B L D'], Update]":
+        """Return the residual stream after the block.
+
+        Args:
+            x: The residual stream before it.
+            recompute: What is computed again in the backward pass.
+            update: What the block before has left to add to it.
+            is_deferred: Leave the last addition to the next norm, which adds on the way: return the stream without
+                it, and the `Update`.
+        """
+        run = partial(self._run, is_deferred=is_deferred)
+        if recompute == "block":
+            return recomputed(run, x, update, has_dropout=self.dropout > 0)
+        return run(x, update, recompute)
+
+    def _run(
+        self, x: Tensor, update: "Update | None", recompute: Recompute = "none", *, is_deferred: bool
+    ) -> "Tensor | tuple[Tensor, Update]":
+        def mix(x: Tensor, update: "Update | None") -> "tuple[Tensor, Update]":
+            if update is None:
+                normed = self.norm1(x)
+            else:
+                normed, x = self.norm1(x, *update)
+            if is_deferred:
+                weights = self.mixer.out_proj.weight, self.mixer.out_proj.bias
+                return x, self._update(from_channels(self.mixer.mix(normed), weights[0]), weights[1])
+            return x, self._update(self.mixer(normed))
+
+        def transform(normed: Tensor) -> "Update":
+            if is_deferred:
+                return self._update(self.mlp.unbiased(normed), self.mlp.fc2.bias)
+            return self._update(self.mlp(normed))
+
+        has_dropout = self.dropout > 0
+        again = partial(recomputed, has_dropout=has_dropout)
+        x, mixed = again(mix, x, update) if recompute == "mixer" else mix(x, update)
+        normed, x = self.norm2(x, *mixed)
+        change = again(transform, normed) if recompute == "mlp" else transform(normed)
+        return (x, change) if is_deferred else x + change.branch
+
+    def _update(self, branch: Tensor, bias: Tensor | None = None) -> "Update":
+        if self.dropout == 0 or not self.training:
+            return Update(branch, bias)
+        return Update(F.dropout(branch if bias is None else branch + bias.to(branch.dtype), self.dropout))
 
     def extend(
         self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
@@ -248,14 +323,25 @@ class LayerNorm(nn.LayerNorm):
     """Layer norm before a part of a block, in the dtype that the part's first matrix product reads."""
 
     def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "*shape D"], branch: Float[Tensor, "*shape D"] | None = None
+        self,
+        x: Float[Tensor, "*shape D"],
+        branch: Float[Tensor, "*shape D"] | None = None,
+        bias: Float[Tensor, " D"] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the normed features; of ``x + branch``, if there is one, and that sum."""
+        """Return the normed features; of ``x + branch + bias``, if there is a branch, and that sum."""
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.weight.dtype
         if branch is None:
             return layer_norm(x, self.weight, self.bias, eps=self.eps, out_dtype=dtype)
-        return add_layer_norm(branch, x, self.weight, self.bias, eps=self.eps, out_dtype=dtype)
+        weights = self.weight, self.bias
+        return add_layer_norm(branch, x, *weights, x_bias=bias, eps=self.eps, out_dtype=dtype)
+
+
+class Update(NamedTuple):
+    """What is still to be added to a residual stream: a branch, and the bias of the linear map that made it."""
+
+    branch: Tensor
+    bias: Tensor | None = None
 
 
 class MLP(nn.Module):
@@ -271,6 +357,10 @@ class MLP(nn.Module):
         y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
         return y
 
+    def unbiased(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        """Return the same without the bias of ``fc2``; keeps less for the backward pass."""
+        return gelu_mlp(x, self.fc1.weight, self.fc1.bias, self.fc2.weight)
+
 
 class Embeddings(nn.Module):
     """Look-up of token ids; there is no position embedding."""
@@ -283,8 +373,3 @@ class Embeddings(nn.Module):
         """Return one row for each id; ids of any integer type."""
         rows: Tensor = self.word_embeddings(ids.long())
         return rows
-
-
-def _normalize(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    normed: Tensor = norm(x.to(norm.weight.dtype))
-    return normed

@@ -4,7 +4,6 @@ Their packages are called through what they document; gradients flow back to the
 exactly as ours are. Weights go in in the dtype that a package asks for, which is part of its error.
 """
 
-import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -18,7 +17,6 @@ from torch.nn import functional as F
 from genomix_kernels.bench.cases import Case
 
 Inputs = Mapping[str, Tensor]
-_FLASH_FFT_LONGEST = 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,6 @@ def peers() -> tuple[Peer, ...]:
         Peer("torch_conv1d", None, False, {"causal_fir": _torch_conv1d}, _whatever_the_shape),
         Peer("torch_fft", None, False, {"modal_conv": _torch_fft_modal}, _why_not_torch_fft),
         Peer("causal_conv1d", "causal_conv1d", True, {"causal_fir": _causal_conv1d}, _why_not_causal_conv1d),
-        Peer("flashfftconv", "flashfftconv", True, {"fftconv": _flash_fft_conv}, _why_not_flash_fft_conv),
         _nvidia("subquadratic_ops", "subquadratic_ops_torch", _from_subquadratic_ops),
         _nvidia("cudnn", "cudnn", _from_cudnn),
     )
@@ -123,27 +120,6 @@ def _causal_conv1d(case: Case, inputs: Inputs) -> Tensor:
 
 def _why_not_causal_conv1d(case: Case) -> str | None:
     return None if case.filter_len in (2, 3, 4) else f"has 2 to 4 taps, not {case.filter_len}"
-
-
-@functools.lru_cache(maxsize=1)
-def _flash_module(fft_size: int, dtype: torch.dtype, device: torch.device) -> Any:
-    return importlib.import_module("flashfftconv").FlashFFTConv(fft_size, dtype=dtype).to(device)
-
-
-def _flash_fft_conv(case: Case, inputs: Inputs) -> Tensor:
-    module = _flash_module(2 * case.seqlen, case.torch_dtype, inputs["u"].device)
-    return _gated(lambda u: module(u, inputs["h"]), inputs)
-
-
-def _why_not_flash_fft_conv(case: Case) -> str | None:
-    if case.dtype == "fp32":
-        return "computes in fp16 and bf16 alone"
-    fft_size = 2 * case.seqlen
-    if fft_size & (fft_size - 1) or not 256 <= fft_size <= _FLASH_FFT_LONGEST:
-        return f"FFT sizes are powers of two from 256 to {_FLASH_FFT_LONGEST:,}, not {fft_size:,}"
-    if fft_size > 32_768 and case.channels % 16:
-        return f"needs a multiple of 16 channels, not {case.channels}"
-    return None
 
 
 def _nvidia(name: str, module: str, load: Callable[[str], Callable[..., Any]]) -> Peer:

@@ -178,6 +178,33 @@ DEVICE float greatest(float x) {
     asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(most) : "r"(__float_as_uint(x)));
     return __uint_as_float(most);
 }
+
+// Blocks of a cluster, from compute capability 9.0 on: a barrier of all their threads, and one another's shared memory
+DEVICE int cluster_rank() {
+    int rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+typedef u32 ClusterAddress;
+// where another block has what is `mine` here
+DEVICE ClusterAddress address_in_block(const void* mine, int rank) {
+    ClusterAddress theirs;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(theirs) : "r"(static_cast<u32>(__cvta_generic_to_shared(mine))), "r"(rank));
+    return theirs;
+}
+DEVICE void store_there(ClusterAddress to, float x) {
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
+}
+DEVICE void store_there(ClusterAddress to, uint4 x) {
+    asm volatile("st.shared::cluster.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+DEVICE uint4 load_there(ClusterAddress from) {
+    uint4 x;
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from));
+    return x;
+}
 DEVICE int count_done(const int* counter) {
     int done;
     asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(done) : "l"(counter) : "memory");

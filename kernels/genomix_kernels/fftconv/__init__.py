@@ -42,12 +42,15 @@ def fftconv(
 
     Source: Poli et al. 2023, Hyena Hierarchy, arXiv:2302.10866.
     """
-    _check(u, h, skip, pre_gate, post_gate)
+    check_arguments(u, h, skip, pre_gate, post_gate)
     y: Tensor = dispatch("fftconv", backend, u, h, skip, pre_gate, post_gate, keeps_spectrum)
     return y
 
 
-def _check(u: Tensor, h: Tensor, skip: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None) -> None:
+def check_arguments(
+    u: Tensor, h: Tensor, skip: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None
+) -> None:
+    """Raise a ValueError that says which shape does not fit the others."""
     if u.ndim != 3 or h.ndim != 2 or skip.ndim != 1:
         raise ValueError(
             f"fftconv takes u (B, D, L), h (D, K) and skip (D,); "
@@ -102,12 +105,36 @@ def _load_cuda_phased() -> Callable[..., Tensor]:
     return partial(fftconv_cuda, is_phased=True)
 
 
+def _why_no_flash_fft_conv() -> str | None:
+    from genomix_kernels.fftconv.flash_fft_conv import why_unavailable as why_no_package
+
+    return why_no_package()
+
+
+def _why_not_flash_fft_conv(*arguments: Any) -> str | None:
+    from genomix_kernels.fftconv.flash_fft_conv import why_not
+
+    return why_not(*arguments)
+
+
+def _load_flash_fft_conv() -> Callable[..., Tensor]:
+    from genomix_kernels.fftconv.flash_fft_conv import fftconv_flash_fft_conv
+    from genomix_kernels.fftconv.gated import gated
+
+    return gated(fftconv_flash_fft_conv)
+
+
 register(
     "fftconv", "cuda", priority=40, load=_load_cuda, supports=_why_not_cuda, why_unavailable=why_unavailable
 )
 register(
     "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
     why_unavailable=why_unavailable,
+)  # fmt: skip
+# another library's, for those who want it by name: below torch_fft, which serves all that it does
+register(
+    "fftconv", "flash_fft_conv", priority=3, load=_load_flash_fft_conv, supports=_why_not_flash_fft_conv,
+    why_unavailable=_why_no_flash_fft_conv,
 )  # fmt: skip
 register("fftconv", "torch_fft", priority=10, load=_load_torch_fft)
 register("fftconv", "reference", priority=0, load=_load_reference)

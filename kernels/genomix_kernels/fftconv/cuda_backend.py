@@ -17,9 +17,6 @@ from genomix_kernels.triton_support import launched_on, with_unit_stride
 
 OLDEST_CAPABILITY = (8, 0)
 
-LONGEST_KEPT = 1 << 16
-"""Tokens up to which a spectrum is kept for the backward pass; beyond, where it takes gigabytes, it is made again."""
-
 _kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """Spectra of frozen filters, by filter: of which version of it, for which length and dtype, and the spectrum."""
 
@@ -98,27 +95,28 @@ class _LongConvolution(torch.autograd.Function):
                 y: Tensor = convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
             else:
                 y = onepass_cuda.convolve(u, prepared, skip, pre_gate, post_gate)
-        ctx.is_phased = is_phased
-        kept = prepared if seqlen <= LONGEST_KEPT else None
-        ctx.save_for_backward(u, pre_gate, post_gate, h, skip, kept, ungated)
+        ctx.is_phased, ctx.filter_len, ctx.filter_dtype = is_phased, h.shape[-1], h.dtype
+        # the spectrum, which is as large as the filter, stands for it
+        ctx.save_for_backward(u, pre_gate, post_gate, skip, prepared, ungated)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        u, pre_gate, post_gate, h, skip, prepared, ungated = ctx.saved_tensors
+        u, pre_gate, post_gate, skip, prepared, ungated = ctx.saved_tensors
         dy = with_unit_stride(dy)
+        du: Tensor | None
+        dh: Tensor | None
         with launched_on(u):
-            if prepared is None:
-                prepared = _spectrum(h, u.shape[-1], u.dtype, ctx.is_phased, False)
             if not ctx.is_phased:
-                found = onepass_cuda.backward(u, dy, prepared, skip, h.shape[-1], pre_gate, post_gate)
-                du, d_pre, d_post, dh = found.u, found.pre_gate, found.post_gate, found.h
+                found = onepass_cuda.backward(u, dy, prepared, skip, ctx.filter_len, pre_gate, post_gate)
+                du, d_pre, dh = found.u, found.pre_gate, found.h
+                d_post = found.post_gate
             else:
-                du, d_pre, dh = _phased_backward(ctx, u, pre_gate, post_gate, h, skip, prepared, dy)
+                du, d_pre, dh = _phased_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
                 d_post = None if ungated is None else dy * ungated
         d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
-        return du, d_pre, d_post, None if dh is None else dh.to(h.dtype), d_skip, None, None, None
+        return du, d_pre, d_post, None if dh is None else dh.to(ctx.filter_dtype), d_skip, None, None, None
 
 
 def _phased_backward(
@@ -126,7 +124,6 @@ def _phased_backward(
     u: Tensor,
     pre_gate: Tensor | None,
     post_gate: Tensor | None,
-    h: Tensor,
     skip: Tensor,
     prepared: Tensor,
     dy: Tensor,
@@ -142,7 +139,7 @@ def _phased_backward(
             is_adjoint=True, second=d_pre, second_gate=None if pre_gate is None else u,
         )  # fmt: skip
     if needs_h or needs_skip:
-        dh = kernels.filter_gradient(u, dy, h.shape[-1], pre_gate, post_gate)
+        dh = kernels.filter_gradient(u, dy, ctx.filter_len, pre_gate, post_gate)
     return du, d_pre, dh
 
 

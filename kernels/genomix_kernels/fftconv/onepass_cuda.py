@@ -1,7 +1,8 @@
-"""One-pass causal long convolution in CUDA C++, up to 16,384 tokens; the mathematics is in ``cuda/onepass_row.cuh``.
+"""One-pass causal long convolution in CUDA C++; the mathematics is in ``cuda/onepass_row.cuh``.
 
-A row's transform stays in registers (and shared memory, between two halves of it): tokens are read once and written
-once. Everything between is in fp16, scaled row by row, with products on tensor cores.
+A row's transform stays in registers (and shared memory, between two parts of it): tokens are read once and written
+once. Everything between is in fp16, scaled row by row, with products on tensor cores. A block takes rows of up to 16,384
+tokens; a cluster of blocks, which share their memories from compute capability 9.0 on, rows of up to 131,072.
 """
 
 import math
@@ -15,20 +16,37 @@ from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, why_not_cu
 from genomix_kernels.fftconv.onepass_tables import tables, twists
 
 LONGEST = 16384
+LONGEST_OF_CLUSTER = 131072
 SHORTEST_TRANSFORM = 256
 OLDEST_CAPABILITY = (8, 0)
+OLDEST_WITH_CLUSTERS = (9, 0)
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _COMMON = (
     PACKAGE / "cuda" / "element.cuh",
-    *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row")),
+    *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange")),
 )
 SPECTRUM = CudaSource("onepass_spectrum", (*_COMMON, FOLDER / "onepass_spectrum.cu"))
 CONVOLVE = CudaSource("onepass_convolve", (*_COMMON, FOLDER / "onepass_convolve.cu"))
 BACKWARD = CudaSource("onepass_backward", (*_COMMON, FOLDER / "onepass_backward.cu"))
 
-SPLIT = {256: (1, 1), 512: (2, 1), 1024: (4, 1), 2048: (4, 2), 4096: (4, 4), 8192: (8, 4), 16384: (8, 8)}
-"""Tiles of a warp and warps of a row, P and W, by the size of the transform."""
+
+class Split(NamedTuple):
+    """How a row's transform is shared."""
+
+    points: int
+    """Tiles of a warp, P, of 256 points each."""
+    warps: int
+    """Warps of a block that work on a row, W."""
+    cluster: int = 1
+    """Blocks that work on a row."""
+
+
+SPLIT = {
+    256: Split(1, 1), 512: Split(2, 1), 1024: Split(4, 1), 2048: Split(4, 2), 4096: Split(4, 4), 8192: Split(8, 4),
+    16384: Split(8, 8), 32768: Split(8, 8, 2), 65536: Split(8, 8, 4), 131072: Split(8, 8, 8),
+}  # fmt: skip
+"""By the size of the transform."""
 
 WARPS = 4
 """Warps of a block where each has a row of its own."""
@@ -39,7 +57,7 @@ those of filters in 8 tiles, need twice the registers.
 """
 
 ROWS_OF_BLOCK = 4
-"""Rows of a channel that a block takes one after the other; later ones find the spectrum in the cache."""
+"""Rows of a channel that a block or cluster takes one after the other; later ones find the spectrum in the cache."""
 
 WARPS_OF_GPU = 2048
 """Rows in flight at once for the gradient of a filter: it decides over how many sums the batch is split."""
@@ -60,15 +78,14 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int, dtype: torch.dtype) -> Int[Te
         seqlen: Length of the rows to be filtered; at least ``filter_len``.
         dtype: That of the rows.
     """
-    assert h.shape[1] <= seqlen <= LONGEST, f"{h.shape[1]} taps, {seqlen} tokens"
+    assert h.shape[1] <= seqlen <= LONGEST_OF_CLUSTER, f"{h.shape[1]} taps, {seqlen} tokens"
     h = h.float().contiguous()
     size = transform_size(seqlen)
     prepared = torch.empty(h.shape[0], size + 4, device=h.device, dtype=torch.int32)
-    points, warps = SPLIT[size]
-    defines = _defines(SPLIT[size], dtype, 1)
+    split = SPLIT[size]
     launch(
-        SPECTRUM, defines, (h.shape[0],), 32 * warps, _shared_bytes((points, warps)),
-        h, prepared, tables(points, warps, h.device), h.shape[1],
+        SPECTRUM, _defines(split, dtype, 1), (h.shape[0],), 32 * split.warps, _shared_bytes(split),
+        h, prepared, tables(*split, h.device), h.shape[1], cluster=split.cluster,
     )  # fmt: skip
     return prepared
 
@@ -81,6 +98,8 @@ def convolve(
     post_gate: Float[Tensor, "B D L"] | None = None,
     *,
     is_adjoint: bool = False,
+    second: Float[Tensor, "B D L"] | None = None,
+    second_gate: Float[Tensor, "B D L"] | None = None,
 ) -> Float[Tensor, "B D L"]:
     """Return ``post * (h * (pre u) + skip (pre u))``, in the dtype of ``u``.
 
@@ -91,22 +110,25 @@ def convolve(
         pre_gate: What rows are multiplied by before the filter.
         post_gate: What they are multiplied by after it.
         is_adjoint: Take the correlation, ``sum_i h[i] x[t + i]``, instead of the convolution.
+        second: Filled with the result before ``post_gate``, or with ``second_gate`` in its place; contiguous.
+        second_gate: In the dtype of ``u``.
     """
     batch, channels, seqlen = u.shape
     split = _split_of(prepared, u)
-    points, warps = split
+    warps = split.warps
     y = torch.empty(u.shape, device=u.device, dtype=u.dtype)
     groups = WARPS if warps == 1 else 1
     chunks = max(1, math.ceil(batch / (groups * ROWS_OF_BLOCK)))
-    defines = _defines(split, u.dtype, _vector(split, u, pre_gate, post_gate)) | {
+    defines = _defines(split, u.dtype, _vector(split, u, pre_gate, post_gate, second, second_gate)) | {
         "GROUPS": groups, "IS_ADJOINT": int(is_adjoint), "HAS_PRE": int(pre_gate is not None),
         "HAS_POST": int(post_gate is not None), "SKIP": _element(skip),
+        "SECOND": 0 if second is None else 1 if second_gate is None else 2,
         "BLOCKS": THREADS_OF_SM // (32 * warps * groups),
     }  # fmt: skip
     launch(
         CONVOLVE, defines, (chunks, channels), 32 * warps * groups, _shared_bytes(split),
-        u, pre_gate, post_gate, prepared, skip, tables(points, warps, u.device), y, batch, channels, seqlen,
-        *_strides(u), *_strides(pre_gate), *_strides(post_gate), chunks,
+        u, pre_gate, post_gate, second_gate, prepared, skip, tables(*split, u.device), y, second, batch, channels, seqlen,
+        *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate), chunks, cluster=split.cluster,
     )  # fmt: skip
     return y
 
@@ -166,7 +188,7 @@ def filter_gradient(
 
 
 def _backward(
-    split: tuple[int, int],
+    split: Split,
     u: Tensor,
     dy: Tensor,
     filter_len: int,
@@ -178,11 +200,11 @@ def _backward(
 ) -> Tensor:
     """Return the gradient of the filter and fill those of ``u`` and the gates, if there is somewhere to put them."""
     batch, channels, seqlen = u.shape
-    points, warps = split
+    warps = split.warps
     groups = WARPS if warps == 1 else 1
     threads = 32 * warps * groups
-    splits = max(1, min(batch, math.ceil(WARPS_OF_GPU / (channels * warps))))
-    is_large = points == 8 or (prepared is not None and (pre_gate is not None or post_gate is not None))
+    splits = max(1, min(batch, math.ceil(WARPS_OF_GPU / (channels * warps * split.cluster))))
+    is_large = split.points == 8 or (prepared is not None and (pre_gate is not None or post_gate is not None))
     partial = torch.empty(splits, channels, filter_len, device=u.device, dtype=torch.float32)
     defines = _defines(split, u.dtype, _vector(split, u, dy, pre_gate, post_gate)) | {
         "GROUPS": groups, "HAS_PRE": int(pre_gate is not None), "HAS_POST": int(post_gate is not None),
@@ -191,9 +213,9 @@ def _backward(
     }  # fmt: skip
     launch(
         BACKWARD, defines, (math.ceil(splits / groups), channels), threads, _backward_shared_bytes(split),
-        u, dy, pre_gate, post_gate, prepared, skip, tables(points, warps, u.device), partial,
+        u, dy, pre_gate, post_gate, prepared, skip, tables(*split, u.device), partial,
         *(gradients or (None, None, None)), batch, channels, seqlen, filter_len, *_strides(u), *_strides(dy),
-        *_strides(pre_gate), *_strides(post_gate), splits,
+        *_strides(pre_gate), *_strides(post_gate), splits, cluster=split.cluster,
     )  # fmt: skip
     return partial[0] if splits == 1 else partial.sum(0)
 
@@ -222,45 +244,42 @@ def why_too_long(u: Tensor) -> str | None:
     return None
 
 
-def _split_of(prepared: Tensor, u: Tensor) -> tuple[int, int]:
+def _split_of(prepared: Tensor, u: Tensor) -> Split:
     size = transform_size(u.shape[-1])
     assert prepared.shape == (u.shape[1], size + 4), "the spectrum belongs to other filters or another length"
     return SPLIT[size]
 
 
-def _defines(split: tuple[int, int], dtype: torch.dtype, vector: int) -> dict[str, int | str]:
-    points, warps = split
+def _defines(split: Split, dtype: torch.dtype, vector: int) -> dict[str, int | str]:
+    points, warps, cluster = split
     defines: dict[str, int | str] = {
-        "P": points,
-        "W": warps,
-        "VECTOR": vector,
-        "FP16": int(dtype is torch.float16),
-    }
-    return defines if warps == 1 else defines | {"TWISTS": twists(warps)}
+        "P": points, "W": warps, "CLUSTER": cluster, "VECTOR": vector, "FP16": int(dtype is torch.float16),
+    }  # fmt: skip
+    return defines if warps == 1 else defines | {"TWISTS": twists(cluster if cluster > 1 else warps)}
 
 
-def _vector(split: tuple[int, int], *signals: Tensor | None) -> int:
+def _vector(split: Split, *signals: Tensor | None) -> int:
     """Return how many tokens can be loaded at once: as many as are neighbours in a thread, or one."""
-    points, _warps = split
-    wanted = 8 if split == (8, 1) else 4
+    wanted = 8 if split.points == 8 and split.warps == 1 else 4
     rows = [x for x in signals if x is not None]
     is_aligned = all(
         x.data_ptr() % (2 * wanted) == 0
         and all(n % wanted == 0 for n in (x.shape[-1], x.stride(0), x.stride(1)))
         for x in rows
     )
-    return wanted if is_aligned and points >= 4 else 1
+    return wanted if is_aligned and split.points >= 4 else 1
 
 
-def _shared_bytes(split: tuple[int, int]) -> int:
-    points, warps = split
-    return 0 if warps == 1 else 1024 * points * warps + 128
+def _shared_bytes(split: Split) -> int:
+    """Return what the slots of a block and the maxima of a row's warps take."""
+    points, warps, cluster = split
+    return 0 if warps == 1 else 1024 * points * warps + 128 * math.ceil(warps * cluster / 32)
 
 
-def _backward_shared_bytes(split: tuple[int, int]) -> int:
-    points, warps = split
+def _backward_shared_bytes(split: Split) -> int:
+    points, warps, _cluster = split
     threads = 32 * warps * (WARPS if warps == 1 else 1)
-    return _shared_bytes(split) + 128 + 32 * points * threads
+    return max(128, _shared_bytes(split)) + 32 * points * threads
 
 
 def _element(x: Tensor | None) -> str:

@@ -1,7 +1,8 @@
 """Matrices and twiddle factors of the one-pass Fourier transforms, in the order of ``cuda/onepass_tile.cuh``.
 
-A transform of ``N = 256 P W`` points is split over W warps; warp ``q`` takes one of ``256 P`` points at frequencies
-that are shifted by ``(q + 1/4) / W``. Factors are taken in float64 and rounded to fp16 once.
+A transform of ``N = 256 P W C`` points at frequencies that are shifted by 1/4 is split over the C blocks of a cluster,
+if there is one, then over the W warps of each; a part ``q`` of S works at frequencies that are shifted by ``(q + f) / S``,
+where f is the shift of the whole. Factors are taken in float64 and rounded to fp16 once.
 """
 
 from functools import cache
@@ -17,15 +18,19 @@ def unit(turns: Tensor, scale: float = 1.0) -> Tensor:
 
 
 @cache
-def tables(points: int, warps: int, device: torch.device) -> Tensor:
-    """Return what each lane of each warp reads, int32 words of two fp16 each, ``(warps, vectors, 32, 4)``.
+def tables(points: int, warps: int, cluster: int, device: torch.device) -> Tensor:
+    """Return what each lane of each warp reads, int32 words of two fp16 each, ``(cluster * warps, vectors, 32, 4)``.
 
     Args:
         points: P, the tiles of 256 points that a warp holds.
-        warps: W, the warps of a transform.
+        warps: W, the warps of a block's transform.
+        cluster: C, the blocks that share a transform.
         device: Where to put them.
     """
-    shift = ((torch.arange(warps) + 0.25) / warps).double()[:, None, None, None]
+    of_block = (torch.arange(cluster).double() + 0.25) / cluster
+    shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
+    # a block's transform over its warps keeps the sum of squares by means of the first and the last matrix
+    gain = 1 / 4 if cluster == 1 else warps**-0.5 / 4
     lane = torch.arange(32)
     word, pair = torch.arange(4), torch.arange(2)
     g, t = (lane // 4)[:, None, None], (lane % 4)[:, None, None]
@@ -37,31 +42,43 @@ def tables(points: int, warps: int, device: torch.device) -> Tensor:
     depth, right_column = 2 * t + 8 * low + pair, g + 8 * high
     size = 256 * points
     parts = [
-        unit(left_column * (left_row + shift) / 16, 1 / 4),
+        unit(left_column * (left_row + shift) / 16, gain),
         unit(column * (row + shift) / 256, points**-0.5),
-        unit(-right_column * (depth + shift) / 16, 1 / 4),
+        unit(-right_column * (depth + shift) / 16, gain),
         unit(-row * (column + shift) / 256, points**-0.5),
         unit(left_column * left_row / 16 + 0 * shift, 1 / 4),
         *(unit(power * (row + 16 * column + shift) / size) for power in (4, 2, 1) if 2 * power <= points),
     ]
     if points == 8:
         parts.append(unit((row + 16 * column + shift) / size + 1 / 8))
-    both = torch.stack([x for part in parts for x in (part.real, part.imag)], dim=1)  # (W, vectors, 32, 4, 2)
+    if cluster > 1:
+        roots = _roots_of_blocks(of_block, warps).repeat_interleave(warps, 0)
+        parts.append(roots[:, None, :, None].expand_as(parts[0]))
+    both = torch.stack(
+        [x for part in parts for x in (part.real, part.imag)], dim=1
+    )  # (C W, vectors, 32, 4, 2)
     return both.half().contiguous().view(torch.int32).squeeze(-1).to(device)
 
 
-@cache
-def twists(warps: int) -> str:
-    """Return the factors by which the first butterflies over W warps multiply real numbers, as a C initializer.
+def _roots_of_blocks(shift: Tensor, warps: int) -> Tensor:
+    """Return the roots of transforms over W slots at shifted frequencies, ``(shifts, 4)``: see ``over_tiles``."""
+    powers = [(power, 0.0) for power in (4, 2, 1) if 2 * power <= warps] + [(1, 1 / 8)]
+    roots = [unit(power * shift / warps + turn) for power, turn in powers]
+    return torch.stack((roots + roots)[:4], dim=1)
 
-    For each pair ``s, s + W / 2``: the complex factors of both in the sum, then in the difference.
+
+@cache
+def twists(radix: int) -> str:
+    """Return the factors by which the first butterflies over S warps or blocks multiply real numbers, as a C initializer.
+
+    For each pair ``s, s + S / 2``: the complex factors of both in the sum, then in the difference.
     """
-    s = torch.arange(warps // 2)
-    scale = warps**-0.5
-    factors = [unit(s / (4 * warps), scale), unit((s + warps // 2) / (4 * warps), scale)]
-    turn = unit(s / warps)
+    s = torch.arange(radix // 2)
+    scale = radix**-0.5
+    factors = [unit(s / (4 * radix), scale), unit((s + radix // 2) / (4 * radix), scale)]
+    turn = unit(s / radix)
     factors += [factors[0] * turn, -factors[1] * turn]
-    values = torch.stack([x for factor in factors for x in (factor.real, factor.imag)], dim=1)  # (W / 2, 8)
+    values = torch.stack([x for factor in factors for x in (factor.real, factor.imag)], dim=1)  # (S / 2, 8)
     bits = values.half().view(torch.int16).int() & 0xFFFF
     rows = ["{" + ", ".join(f"{int(x) * 0x10001:#x}u" for x in row) + "}" for row in bits]
     return "{" + ", ".join(rows) + "}"

@@ -52,6 +52,7 @@ def add_layer_norm(
     scale: Float[Tensor, " D"],
     bias: Float[Tensor, " D"],
     *,
+    x_bias: Float[Tensor, " D"] | None = None,
     eps: float,
     out_dtype: torch.dtype | None = None,
     backend: Backend = "auto",
@@ -63,6 +64,7 @@ def add_layer_norm(
         residual: The other, of the same shape.
         scale: As in `layer_norm`, like the rest.
         bias: Likewise.
+        x_bias: Added to ``x``: what the linear map that made it left out. Its gradient then costs no pass of its own.
         eps: Likewise.
         out_dtype: Likewise.
         backend: Likewise.
@@ -73,7 +75,9 @@ def add_layer_norm(
     _check(x, scale, bias)
     if residual.shape != x.shape:
         raise ValueError(f"residual has shape {tuple(residual.shape)}; expected {tuple(x.shape)}, that of x.")
-    options = {"eps": eps, "out_dtype": out_dtype or scale.dtype}
+    if x_bias is not None and x_bias.shape != scale.shape:
+        raise ValueError(f"x_bias has shape {tuple(x_bias.shape)}; expected {tuple(scale.shape)}.")
+    options = {"x_bias": x_bias, "eps": eps, "out_dtype": out_dtype or scale.dtype}
     serving = choose("add_layer_norm", backend, x, residual, scale, bias, **options)
     normed, s = serving.load()(x, residual, scale, bias, **options)
     return normed, s
@@ -111,7 +115,9 @@ def _load_add_triton() -> Callable[..., tuple[Tensor, Tensor]]:
     return add_layer_norm_triton
 
 
-def _why_not(x: Tensor, *others: Tensor, eps: float, out_dtype: torch.dtype) -> str | None:
+def _why_not(
+    x: Tensor, *others: Tensor, eps: float, out_dtype: torch.dtype, x_bias: Tensor | None = None
+) -> str | None:
     del eps
     if x.shape[-1] > LONGEST_ROW:
         return f"rows of {x.shape[-1]} are longer than the {LONGEST_ROW} that one program holds"
@@ -119,7 +125,7 @@ def _why_not(x: Tensor, *others: Tensor, eps: float, out_dtype: torch.dtype) -> 
         return "there is nothing to compute"
     if out_dtype is torch.float64:
         return "the kernel does not compute in torch.float64"
-    return why_not_triton(x, *others)
+    return why_not_triton(x, *others, *([] if x_bias is None else [x_bias]))
 
 
 for _name, _load, _reference in (

@@ -27,9 +27,10 @@ def add_layer_norm_reference(
     scale: Float[Tensor, " D"],
     bias: Float[Tensor, " D"],
     *,
+    x_bias: Float[Tensor, " D"] | None = None,
     eps: float,
     out_dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
     """As `add_layer_norm`."""
-    s = residual + x
+    s = residual + (x if x_bias is None else x + x_bias.to(x.dtype))
     return layer_norm_reference(s, scale, bias, eps=eps, out_dtype=out_dtype), s

@@ -12,6 +12,15 @@ SIZES: dict[str, Any] = {"d_model": 32, "n_layers": 2, "d_inner": 128, "l_max": 
 def test_it_survives_json() -> None:
     config = HyenaDNAConfig(**SIZES, shift=0.0, order=3, channel_layout="standalone")
     assert HyenaDNAConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    partial = HyenaDNAConfig(**SIZES, filter_len=20, extended_len=400)
+    assert HyenaDNAConfig.from_dict(json.loads(json.dumps(partial.to_dict()))) == partial
+
+
+def test_what_it_was_trained_at_and_what_it_takes() -> None:
+    plain = HyenaDNAConfig(**SIZES)
+    assert (plain.context_len, plain.longest_input) == (256, 256)
+    extended = HyenaDNAConfig(**SIZES, extended_len=400)
+    assert (extended.context_len, extended.longest_input) == (256, 400)
 
 
 @pytest.mark.parametrize(("vocab_size", "rows"), [(12, 16), (16, 16), (17, 24), (1, 8)])
@@ -49,6 +58,11 @@ def test_a_missing_size_is_named() -> None:
         ("shift", float("nan"), "a finite number"),
         ("w", "10", "a finite number"),
         ("channel_layout", "hf", "'repo' or 'standalone'"),
+        ("filter_len", 0, "None, or an integer from 1 to l_max = 256"),
+        ("filter_len", 257, "None, or an integer from 1 to l_max = 256"),
+        ("filter_len", True, "None, or an integer from 1 to l_max = 256"),
+        ("extended_len", 256, "None, or an integer above l_max = 256"),
+        ("extended_len", 1e6, "None, or an integer above l_max = 256"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: object, expected: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genomix.operators import attention_backends as backends
-from genomix.operators.attention import RotaryAttention, _attend
+from genomix.operators.attention import RotaryAttention, attend
 from genomix_kernels.testing import assert_close_to_reference
 
 
@@ -78,7 +78,7 @@ def test_chunked_prefill_on_the_gpu(
     q, keys, values = (x.cuda() for x in make_qkv(new, old, n_heads=4, d=128, dtype=dtype, room=501))
     if old:
         assert backends.why_not_in_two_parts(q, keys, values) is None
-    y = _attend(q, keys, values, None)
+    y = attend(q, keys, values, None)
     assert_close_to_reference(y, whole_attention(q, keys, values))
     assert not backends._CUDNN_FAILURES
 

@@ -25,6 +25,8 @@ def _mixers() -> dict[str, AnyMixer]:
         "hyena-order-3-repo": HyenaOperator(D_MODEL, 300, 3, channel_layout="repo"),
         "hyena-order-3-standalone": HyenaOperator(D_MODEL, 300, 3, channel_layout="standalone"),
         "hyena-5-taps": HyenaOperator(D_MODEL, 300, short_filter_order=5),
+        "hyena-truncated": HyenaOperator(D_MODEL, 300, filter_len=37),
+        "hyena-extended": HyenaOperator(D_MODEL, 100, 3, extended_len=300),
         "se": _gated(ExplicitFilter(D_MODEL, 4, 7, tap_order="cross_correlation", has_skip=False)),
         "mr": _gated(ExplicitFilter(D_MODEL, 4, 128, tap_order="convolution", has_skip=True)),
         "li": _gated(ModalFilter(D_MODEL, 8, rounds_before_skip=True)),
@@ -129,6 +131,16 @@ def test_one_prefix_continued_in_two_ways(mixer: AnyMixer) -> None:
     for row in (0, 1):
         alone, _ = mixer.extend(x[row : row + 1, 30:], map_state(prefix, torch.clone))
         torch.testing.assert_close(alone[0], both[row], rtol=0, atol=1e-12)
+
+
+@torch.inference_mode()
+def test_state_of_a_filter_with_fewer_taps_ends_with_them() -> None:
+    mixer = MIXERS["hyena-truncated"]
+    state = mixer.init_state(1, device=torch.device("cpu"), dtype=torch.float64, max_len=260)
+    for length in (37, 1, 150, 1, 60, 11):
+        _, state = mixer.extend(torch.randn(1, length, D_MODEL, dtype=torch.float64), state)
+        assert state["past_0"].shape == (1, D_MODEL, 37)
+        assert state["past_0"].untyped_storage().nbytes() <= 2 * 37 * D_MODEL * 8
 
 
 @torch.inference_mode()

@@ -1,3 +1,4 @@
+import copy
 import math
 from typing import Any
 
@@ -119,6 +120,35 @@ def test_filters_of_a_million_positions_cost_nothing_to_build() -> None:
     filters = ImplicitFilter(256, 1_000_002)
     assert sum(parameter.numel() for parameter in filters.parameters()) < 30_000
     assert filters(100).shape == (256, 100)
+
+
+def test_fewer_taps_are_the_first_ones() -> None:
+    filters, _ = make_filter("repo_default")
+    whole = filters(256)
+    filters.filter_len = 40
+    assert torch.equal(filters.cached(256), filters(256))
+    assert filters(30).shape[1] == 30
+    torch.testing.assert_close(filters(256), whole[:, :40], atol=1e-6, rtol=1e-5)
+    parts = torch.cat([filters(32, start=start) for start in range(0, 256, 32)], dim=1)
+    torch.testing.assert_close(parts, whole[:, :40], atol=1e-6, rtol=1e-5)
+
+
+def test_longer_sequences_have_no_more_taps() -> None:
+    torch.manual_seed(0)
+    filters = ImplicitFilter(4, 64, extended_len=200)
+    for evaluate in (filters, filters.cached):
+        assert torch.equal(evaluate(200), evaluate(64))
+    with pytest.raises(SequenceTooLongError, match=r"201 tokens .* end at l_max = 64 \(extended_len = 200\)"):
+        filters(201)
+
+
+def test_a_copy_is_made_without_the_filters_that_are_kept() -> None:
+    filters = ImplicitFilter(4, 64)
+    kept = filters.cached(64)
+    again = copy.deepcopy(filters)
+    assert again._cache is None
+    assert filters.cached(64).data_ptr() == kept.data_ptr()
+    assert torch.equal(again.cached(64), kept)
 
 
 def test_the_filter_ends_at_l_max() -> None:

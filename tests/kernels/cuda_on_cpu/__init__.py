@@ -23,8 +23,8 @@ template <class... A, size_t... I> void call(void (*f)(A...), const i64* x, std:
 template <class... A> void call(void (*f)(A...), const i64* x) {{
     call(f, x, std::make_index_sequence<sizeof...(A)>());
 }}
-extern "C" void run(i64 grid_x, i64 grid_y, int threads, i64 shared, const i64* x) {{
-    run_grid(grid_x, grid_y, threads, shared, [=] {{ call({kernel}, x); }});
+extern "C" void run(i64 grid_x, i64 grid_y, int cluster, int threads, i64 shared, const i64* x) {{
+    run_grid(grid_x, grid_y, cluster, threads, shared, [=] {{ call({kernel}, x); }});
 }}
 """
 
@@ -42,6 +42,7 @@ def launch_on_cpu(
     block: int,
     shared: int,
     *arguments: Tensor | int | None,
+    cluster: int = 1,
 ) -> None:
     """As `genomix_kernels.cuda_support.launch`, for tensors on the CPU.
 
@@ -58,6 +59,6 @@ def launch_on_cpu(
         subprocess.run(["g++", *flags, "-o", str(library), str(path.with_suffix(".cpp"))], check=True)
     values = [x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in arguments]
     run = ctypes.CDLL(str(library)).run
-    run.argtypes = [ctypes.c_longlong, ctypes.c_longlong, ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p]
+    run.argtypes = [*[ctypes.c_longlong] * 2, *[ctypes.c_int] * 2, ctypes.c_longlong, ctypes.c_void_p]
     both = (ctypes.c_longlong * len(values))(*values)
-    run(grid[0], grid[1] if len(grid) > 1 else 1, block, shared, both)
+    run(grid[0], grid[1] if len(grid) > 1 else 1, cluster, block, shared, both)

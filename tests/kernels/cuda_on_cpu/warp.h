@@ -1,4 +1,5 @@
-// Replaces genomix_kernels/cuda/warp.cuh on a CPU: a block's threads are fibres, which meet where a warp or block does.
+// Replaces genomix_kernels/cuda/warp.cuh on a CPU: the threads of a block, or of the blocks of a
+// cluster, are fibres, which meet where a warp, block or cluster does.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -14,7 +15,7 @@ typedef unsigned int u32;
 typedef long long i64;
 #define DEVICE inline
 #define KERNEL extern "C"
-#define SHARED_BYTES unsigned char* shared_bytes = machine.shared.data()
+#define SHARED_BYTES unsigned char* shared_bytes = machine.shared[cluster_rank()].data()
 #define __launch_bounds__(...)
 #define __restrict__
 
@@ -39,18 +40,20 @@ struct Jump {
     jmp_buf place;
 };
 struct Machine {
-    std::vector<unsigned char> shared;
+    std::vector<std::vector<unsigned char>> shared;  // of each block, as `blocks`
     std::vector<ucontext_t> fibres;
     std::vector<std::unique_ptr<char[]>> stacks;
     std::vector<bool> done;
     std::vector<Meeting> warps;
-    Meeting block;
+    std::vector<int> phases;  // of the cluster's meeting when a thread arrived
+    std::vector<Meeting> blocks;
+    Meeting cluster;
     ucontext_t scheduler;
     // after its first entry a fibre is left and met again by jumps, which make no system call as contexts do
     std::vector<std::unique_ptr<Jump>> places;
     std::vector<bool> started;
     jmp_buf scheduler_place;
-    int current = 0, n_threads = 0;
+    int current = 0, n_threads = 0, n_blocks = 1;  // threads of a block, blocks of a cluster
     i64 block_x = 0, block_y = 0;
     std::function<void()> body;
 };
@@ -64,19 +67,23 @@ static void fibre_main() {
     machine.done[machine.current] = true;
     _longjmp(machine.scheduler_place, 1);
 }
-static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::function<void()> body) {
+static void run_grid(i64 grid_x, i64 grid_y, int n_blocks, int threads, size_t shared, std::function<void()> body) {
+    const int n_threads = n_blocks * threads;
     machine.body = body;
-    machine.n_threads = n_threads;
+    machine.n_threads = threads, machine.n_blocks = n_blocks;
     for (i64 y = 0; y < grid_y; ++y)
         for (i64 x = 0; x < grid_x; ++x) {
-            machine.block_x = x, machine.block_y = y;
-            machine.shared.assign(shared + 16, 0xff);  // NaN wherever nothing was written
+            machine.block_x = x * n_blocks, machine.block_y = y;
+            // NaN wherever nothing was written
+            machine.shared.assign(n_blocks, std::vector<unsigned char>(shared + 16, 0xff));
             machine.fibres.assign(n_threads, ucontext_t());
             machine.done.assign(n_threads, false);
             machine.started.assign(n_threads, false);
             machine.places.resize(n_threads);
             machine.warps.assign(n_threads / 32, Meeting());
-            machine.block = Meeting();
+            machine.blocks.assign(n_blocks, Meeting());
+            machine.cluster = Meeting();
+            machine.phases.assign(n_threads, 0);
             machine.stacks.resize(n_threads);
             for (int i = 0; i < n_threads; ++i) {
                 if (!machine.stacks[i]) machine.stacks[i].reset(new char[1 << 18]), machine.places[i].reset(new Jump);
@@ -102,15 +109,30 @@ static void run_grid(i64 grid_x, i64 grid_y, int n_threads, size_t shared, std::
         }
 }
 
-static inline int thread_index() { return machine.current; }
-static inline i64 block_index() { return machine.block_x; }
+static inline int cluster_rank() { return machine.current / machine.n_threads; }
+static inline int thread_index() { return machine.current % machine.n_threads; }
+static inline i64 block_index() { return machine.block_x + cluster_rank(); }
 static inline i64 block_index_y() { return machine.block_y; }
 static inline void barrier() {
-    Meeting& m = machine.block;
+    Meeting& m = machine.blocks[cluster_rank()];
     int phase = m.phase;
     if (++m.arrived == machine.n_threads) m.arrived = 0, ++m.phase;
     else while (m.phase == phase) yield_fibre();
 }
+static inline void cluster_arrive() {
+    Meeting& m = machine.cluster;
+    machine.phases[machine.current] = m.phase;
+    if (++m.arrived == machine.n_threads * machine.n_blocks) m.arrived = 0, ++m.phase;
+}
+static inline void cluster_wait() {
+    while (machine.cluster.phase == machine.phases[machine.current]) yield_fibre();
+}
+typedef unsigned char* ClusterAddress;
+static inline ClusterAddress address_in_block(const void* mine, int rank) {
+    return machine.shared[rank].data() + ((const unsigned char*)mine - machine.shared[cluster_rank()].data());
+}
+template <class T> static void store_there(ClusterAddress to, T x) { memcpy(to, &x, sizeof(T)); }
+static inline uint4 load_there(ClusterAddress from) { uint4 x; memcpy(&x, from, 16); return x; }
 template <class Op> static void meet(const u32* in, int n_in, u32* out, int n_out, Op op) {
     Meeting& m = machine.warps[machine.current / 32];
     int lane = machine.current % 32, phase = m.phase;

@@ -1,12 +1,12 @@
-// All gradients of y = post (h * (pre u) + skip (pre u)), or that of h alone. A block, or a warp if W = 1, takes some rows
-// of a channel. It sums products of transforms, dh[i] = sum of (pre u)[t - i] (post dy)[t], and transforms the sum back last.
+// All gradients of y = post (h * (pre u) + skip (pre u)), or that of h alone. A block, or a cluster or a warp, takes some
+// rows of a channel. It sums products of transforms, dh[i] = sum of (pre u)[t - i] (post dy)[t], and transforms the sum back last.
 //
-// Defined by the caller, besides P, W, VECTOR, TWISTS and FP16: GROUPS (sums at once, if W = 1), HAS_PRE, HAS_POST,
+// Defined by the caller, besides P, W, CLUSTER, VECTOR, TWISTS and FP16: GROUPS (sums at once, if W = 1), HAS_PRE, HAS_POST,
 // HAS_SIGNALS (gradients of u and the gates too), SKIP (the skip's type), BLOCKS (of a multiprocessor).
 
 constexpr int THREADS = 32 * W * GROUPS;
 // products of two transforms, each at most sqrt(N) times its row's largest value, must not overflow
-constexpr int TOP_U = -5, TOP_DY = 3;
+constexpr int TOP_U = -5 - CLUSTER / 4, TOP_DY = 3;
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
     const Element* u, const Element* dy, const Element* pre, const Element* post, const u32* spectra, const SKIP* skip,
@@ -15,8 +15,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
     i64 post_channel, i64 splits) {
     SHARED_BYTES;
     const Row row(tables, shared_bytes);
-    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + 128) + thread_index();  // transforms of u
-    const i64 d = block_index_y(), split = W > 1 ? block_index() : block_index() * GROUPS + row.at.warp;
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + MAXIMA_BYTES) + thread_index();  // transforms of u
+    const i64 d = block_index_y(), split = W > 1 ? block_index() / CLUSTER : block_index() * GROUPS + row.at.warp;
     if (split >= splits) return;
     float sr[P][8], si[P][8];
 #pragma unroll
@@ -59,9 +59,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
         const Spectrum spectrum(spectra, d, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
 #pragma unroll
         for (int j = 0; j < P; ++j) spectrum.times_tile<true>(re[j], im[j], j);
-        row.store(re, im, Output<2 * HAS_PRE>{du + first, d_pre + first, before, x, int(seqlen), down_dy * spectrum.scale});
+        row.store(re, im, Output<HAS_PRE, 2 * HAS_PRE>{du + first, d_pre + first, before, x, int(seqlen), down_dy * spectrum.scale});
 #if HAS_POST
-        if (W > 1) barrier();
+        row.meet();
         // what the output was before its gate
 #pragma unroll
         for (int j = 0; j < P; ++j) {
@@ -70,7 +70,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
             im[j][0] = w.x, im[j][1] = w.y, im[j][2] = w.z, im[j][3] = w.w;
             spectrum.times_tile<false>(re[j], im[j], j);
         }
-        row.store(re, im, Output<1>{d_post + first, nullptr, gradient, nullptr, int(seqlen), down_u * spectrum.scale});
+        row.store(re, im, Output<1, 0>{d_post + first, nullptr, gradient, nullptr, int(seqlen), down_u * spectrum.scale});
 #endif
 #endif
     }

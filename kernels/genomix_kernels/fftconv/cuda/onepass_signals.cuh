@@ -1,9 +1,9 @@
 // What the one-pass convolutions read and write: signals, filters and their transforms.
 //
-// Defined by the caller: P, W, VECTOR (tokens at once: 1, 4 or 8).
+// Defined by the caller: P, W, CLUSTER, VECTOR (tokens at once: 1, 4 or 8).
 #pragma once
 
-constexpr int N = 256 * P * W;
+constexpr int M = 256 * P * W, N = CLUSTER * M;  // points of a block and of a row
 
 // Where real numbers come from and go to: neighbouring ones, from n on. None beyond the end of a row.
 
@@ -70,10 +70,10 @@ struct Filter {
     }
 };
 
-// y = gate v, or v without GATES. With two of them `second` gets x v besides. All that is read is read before anything is
-// written, since the compiler cannot know that they are different places.
-template <int GATES> struct Output {
-    static constexpr bool IS_LARGE = GATES == 2;  // better in several steps
+// y = gate v, or v where it HAS_GATE not. If OTHER, `second` gets v (1) or x v (2) besides. All that is read is read before
+// anything is written, since the compiler cannot know that they are different places.
+template <bool HAS_GATE, int OTHER> struct Output {
+    static constexpr bool IS_LARGE = HAS_GATE && OTHER == 2;  // better in several steps
     Element *y, *second;
     const Element *gate, *x;
     int seqlen;
@@ -82,8 +82,8 @@ template <int GATES> struct Output {
         Tokens<COUNT> gate, x;
     };
     template <int COUNT> DEVICE void fetch(int n, Aside<COUNT>& aside) const {
-        if (GATES >= 1) aside.gate.fetch(gate, n, seqlen);
-        if (GATES == 2) aside.x.fetch(x, n, seqlen);
+        if (HAS_GATE) aside.gate.fetch(gate, n, seqlen);
+        if (OTHER == 2) aside.x.fetch(x, n, seqlen);
     }
     template <int COUNT> DEVICE void store(int n, const float (&v)[COUNT], const Aside<COUNT>& aside) const {
         Tokens<COUNT> out, other;
@@ -91,11 +91,12 @@ template <int GATES> struct Output {
         for (int i = 0; i < COUNT; i += 2) {
             const float low = scale * v[i], high = i + 1 < COUNT ? scale * v[i + 1] : 0.0f;
             const int next = min(i + 1, COUNT - 1);
-            out.words[i / 2] = GATES ? pack(low * aside.gate.value(i), high * aside.gate.value(next)) : pack(low, high);
-            if (GATES == 2) other.words[i / 2] = pack(low * aside.x.value(i), high * aside.x.value(next));
+            out.words[i / 2] = HAS_GATE ? pack(low * aside.gate.value(i), high * aside.gate.value(next)) : pack(low, high);
+            if (OTHER == 1) other.words[i / 2] = pack(low, high);
+            if (OTHER == 2) other.words[i / 2] = pack(low * aside.x.value(i), high * aside.x.value(next));
         }
         out.leave(y, n, seqlen);
-        if (GATES == 2) other.leave(second, n, seqlen);
+        if (OTHER) other.leave(second, n, seqlen);
     }
 };
 

@@ -9,7 +9,7 @@
 //
 // Frequencies are shifted by a fraction: exp(-2 pi i m (k + f) / (256 P)). See onepass_row.cuh for the reason.
 //
-// Defined by the caller: P (1, 2, 4 or 8). Scaled so that a transform keeps the sum of squares.
+// Defined by the caller: P (1, 2, 4 or 8), CLUSTER. Scaled so that a transform keeps the sum of squares.
 #pragma once
 
 typedef u32 Tile[4];
@@ -23,10 +23,10 @@ struct Lane {
     DEVICE Lane() : lane(thread_index() % 32), warp(thread_index() / 32), g(lane / 4), t(lane % 4) {}
 };
 
-// What a warp needs of the tables of `tables` in onepass_tables.py: vectors of four words for each lane. With z =
-// exp(-2 pi i (k1 + 16 k2 + f) / (256 P)) roots are z^(P / 2), ..., z^2, z and, if P = 8, z exp(-2 pi i / 8).
+// What a warp needs of the tables of `tables` in onepass_tables.py: vectors of four words for each lane.
 constexpr int ROOTS = P == 8 ? 4 : P / 2;
-enum Vector { M1, TWIDDLE = 2, N1 = 4, TWIDDLE_BACK = 6, M2 = 8, FIRST_ROOT = 10, VECTORS = 10 + 2 * ROOTS };
+enum Vector { M1, TWIDDLE = 2, N1 = 4, TWIDDLE_BACK = 6, M2 = 8, FIRST_ROOT = 10, BLOCK_ROOTS = 10 + 2 * ROOTS };
+constexpr int VECTORS = BLOCK_ROOTS + (CLUSTER > 1 ? 2 : 0);
 
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
@@ -116,8 +116,9 @@ template <bool IS_BACKWARD, int N> DEVICE void butterflies(u32* re, u32* im) {
     }
 }
 
-// Transforms over the tiles j at frequencies that are shifted by a word's own fraction: sums of x_j z^j w^(j k), where z is
-// of `FIRST_ROOT`. Forward a pair becomes a + c b and a - c b; backward a + b and (a - b) times the conjugate of c.
+// Transforms over COUNT tiles j at frequencies that are shifted by a fraction f: sums of x_j z^j w^(j k), where w = exp(-2 pi
+// i / COUNT) and z = w^f. Forward, from natural to bit-reversed order, a pair becomes a + c b and a - c b; backward a + b
+// and (a - b) times the conjugate of c. Roots are z^(COUNT / 2), ..., z^2, z and, if COUNT = 8, z w.
 
 // `turns`: c is -i times what is given
 template <bool IS_BACKWARD>
@@ -139,29 +140,36 @@ DEVICE void twisted(Tile& ar, Tile& ai, Tile& br, Tile& bi, const Tile& cr, cons
     }
 }
 // of groups of SIZE tiles
-template <bool IS_BACKWARD, int SIZE> DEVICE void twisted_level(Words& re, Words& im, const Tables& tables) {
+template <bool IS_BACKWARD, int COUNT, int SIZE, class Roots>
+DEVICE void twisted_level(Tile* re, Tile* im, const Roots& roots) {
 #pragma unroll
-    for (int wide = 0; wide < (P == 8 && SIZE == 2 ? 2 : 1); ++wide) {
+    for (int wide = 0; wide < (COUNT == 8 && SIZE == 2 ? 2 : 1); ++wide) {
         Tile cr, ci;
-        warp_barrier();  // loads stay behind it
-        const int root = SIZE == 8 ? 0 : SIZE == 4 ? P / 8 : P == 8 ? 2 + wide : ROOTS - 1;
-        tables.read(FIRST_ROOT + 2 * root, cr, ci);
+        roots.read(SIZE == 8 ? 0 : SIZE == 4 ? COUNT / 8 : COUNT == 8 ? 2 + wide : COUNT / 2 - 1, cr, ci);
 #pragma unroll
-        for (int group = 0; group < P / SIZE; ++group) {
-            if (P == 8 && SIZE == 2 && group / 2 != wide) continue;
+        for (int group = 0; group < COUNT / SIZE; ++group) {
+            if (COUNT == 8 && SIZE == 2 && group / 2 != wide) continue;
 #pragma unroll
             for (int j = group * SIZE; j < group * SIZE + SIZE / 2; ++j)
                 twisted<IS_BACKWARD>(re[j], im[j], re[j + SIZE / 2], im[j + SIZE / 2], cr, ci, group % 2 == 1);
         }
     }
 }
-template <bool IS_BACKWARD> DEVICE void over_tiles(Words& re, Words& im, const Tables& tables) {
-    if constexpr (P == 8 && !IS_BACKWARD) twisted_level<IS_BACKWARD, 8>(re, im, tables);
-    if constexpr (P >= 2 && IS_BACKWARD) twisted_level<IS_BACKWARD, 2>(re, im, tables);
-    if constexpr (P >= 4) twisted_level<IS_BACKWARD, 4>(re, im, tables);
-    if constexpr (P >= 2 && !IS_BACKWARD) twisted_level<IS_BACKWARD, 2>(re, im, tables);
-    if constexpr (P == 8 && IS_BACKWARD) twisted_level<IS_BACKWARD, 8>(re, im, tables);
+template <bool IS_BACKWARD, int COUNT, class Roots> DEVICE void over_tiles(Tile* re, Tile* im, const Roots& roots) {
+    if constexpr (COUNT == 8 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8>(re, im, roots);
+    if constexpr (COUNT >= 2 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2>(re, im, roots);
+    if constexpr (COUNT >= 4) twisted_level<IS_BACKWARD, COUNT, 4>(re, im, roots);
+    if constexpr (COUNT >= 2 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2>(re, im, roots);
+    if constexpr (COUNT == 8 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8>(re, im, roots);
 }
+// those of a warp's tiles: a word's fraction is its own, (k1 + 16 k2 + f) / 256
+struct RootsOfWords {
+    const Tables& tables;
+    DEVICE void read(int root, Tile& re, Tile& im) const {
+        warp_barrier();  // loads stay behind it
+        tables.read(FIRST_ROOT + 2 * root, re, im);
+    }
+};
 
 // The transforms of a warp
 
@@ -192,11 +200,11 @@ template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables
             from_right<false>(re[j], im[j], r, i, n);
         }
     }
-    over_tiles<false>(re, im, tables);
+    over_tiles<false, P>(re, im, RootsOfWords{tables});
 }
 
 template <bool IS_REAL> DEVICE void transform_back(Words& re, Words& im, const Tables& tables) {
-    over_tiles<true>(re, im, tables);
+    over_tiles<true, P>(re, im, RootsOfWords{tables});
     {
         Tile r, i, n;
         tables.read(M2, r, i);

@@ -1,0 +1,251 @@
+// Rows of several warps (W > 1), through shared memory: of a block, or of the blocks of a cluster.
+//
+// In a block, n = N / W s + m: each thread takes the real transforms over s of the W numbers that it loaded, and writes
+// frequency q to where warp q reads it. Backward it reads back what it wrote.
+//
+// In a cluster, n = M s + m and m = M / W s' + m': block c loads the tokens of its W / CLUSTER slices s', for all s. Threads
+// take the real transforms over s and send frequency q to block q, to the thread of the same number there: that one goes on
+// with a complex transform over s', whose shift (q + 1/4) / CLUSTER is that of the block, in place. So each token is read
+// once and written once, and crosses from block to block once each way.
+//
+// Defined by the caller: see onepass_row.cuh.
+#pragma once
+
+#if W > 1
+constexpr int RADIX = CLUSTER > 1 ? CLUSTER : W;  // of the transform that takes real numbers
+constexpr int PLANE = 512 * P;                    // bytes of the slots (s, c)
+
+DEVICE int reversed(int i, int n) {
+    int r = 0;
+    for (int bit = 1; bit < n; bit *= 2) r = 2 * r + (i / bit) % 2;
+    return r;
+}
+
+static_assert(P == 4 || P == 8, "a slot has four tiles");
+static_assert(CLUSTER == 1 || (P == W && W % CLUSTER == 0), "each thread has one unit of each slice, and a slice one block");
+
+// Forward the real numbers x_s, pairs of them for four tiles, give frequencies in bit-reversed order.
+DEVICE void from_real(const float (&x)[RADIX][2][4], float up, u32 (&r)[4][RADIX], u32 (&i)[4][RADIX]) {
+    const u32 factors[RADIX / 2][8] = TWISTS;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+        for (int s = 0; s < RADIX / 2; ++s) {
+            const float (&a)[2][4] = x[s], (&b)[2][4] = x[s + RADIX / 2];
+            const u32 v = pack_fp16(up * a[0][j], up * a[1][j]);
+            const u32 w = pack_fp16(up * b[0][j], up * b[1][j]);
+            const u32 (&f)[8] = factors[s];
+            r[j][s] = half_fma(w, f[2], half_mul(v, f[0]));
+            i[j][s] = half_fma(w, f[3], half_mul(v, f[1]));
+            r[j][s + RADIX / 2] = half_fma(w, f[6], half_mul(v, f[4]));
+            i[j][s + RADIX / 2] = half_fma(w, f[7], half_mul(v, f[5]));
+        }
+#pragma unroll
+        for (int half = 0; half < RADIX; half += RADIX / 2) butterflies<false, RADIX / 2>(r[j] + half, i[j] + half);
+    }
+}
+// Backward, up to the last step: that gives the real numbers.
+DEVICE void to_real(u32 (&r)[4][RADIX], u32 (&i)[4][RADIX]) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+#pragma unroll
+        for (int half = 0; half < RADIX; half += RADIX / 2) butterflies<true, RADIX / 2>(r[j] + half, i[j] + half);
+}
+template <int STEP, class Sink>
+DEVICE void fetch(const Row& row, const Sink& sink, typename Sink::template Aside<4> (&aside)[STEP][2], int u, int start) {
+#pragma unroll
+    for (int s = 0; s < STEP; ++s)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) sink.fetch(row.first(u, start + s, e), aside[s][e]);
+}
+template <int STEP, class Sink>
+DEVICE void put(const Row& row, const Sink& sink, const typename Sink::template Aside<4> (&aside)[STEP][2],
+                const u32 (&r)[4][RADIX], const u32 (&i)[4][RADIX], int u, int start) {
+    const u32 factors[RADIX / 2][8] = TWISTS;
+#pragma unroll
+    for (int s = start; s < start + STEP; ++s) {
+        float y[2][4];
+        const u32 (&f)[8] = factors[s % (RADIX / 2)];
+        const int o = s < RADIX / 2 ? 0 : 2, a = s % (RADIX / 2), b = a + RADIX / 2;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            const u32 first_half = half_fma(i[j][a], f[o + 1], half_mul(r[j][a], f[o]));
+            const u32 v = half_fma(i[j][b], f[o + 5], half_fma(r[j][b], f[o + 4], first_half));
+            y[0][j] = low_fp16(v), y[1][j] = high_fp16(v);
+        }
+        sink.store(row.first(u, s, 0), y[0], aside[s - start][0]);
+        sink.store(row.first(u, s, 1), y[1], aside[s - start][1]);
+    }
+}
+
+DEVICE void Row::read_tiles(Words& re, Words& im) const {
+#pragma unroll
+    for (int j = 0; j < P; j += 4)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int pair = at.t + 4 * (i % 2), n2 = at.g + 8 * (i / 2);
+            const uint4 r = *slot(at.warp, 0, pair, n2, j / 4), c = *slot(at.warp, 1, pair, n2, j / 4);
+            re[j][i] = r.x, re[j + 1][i] = r.y, re[j + 2][i] = r.z, re[j + 3][i] = r.w;
+            im[j][i] = c.x, im[j + 1][i] = c.y, im[j + 2][i] = c.z, im[j + 3][i] = c.w;
+        }
+}
+DEVICE void Row::write_tiles(const Words& re, const Words& im) const {
+#pragma unroll
+    for (int j = 0; j < P; j += 4)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int pair = at.t + 4 * (i % 2), n2 = at.g + 8 * (i / 2);
+            *slot(at.warp, 0, pair, n2, j / 4) = make_uint4(re[j][i], re[j + 1][i], re[j + 2][i], re[j + 3][i]);
+            *slot(at.warp, 1, pair, n2, j / 4) = make_uint4(im[j][i], im[j + 1][i], im[j + 2][i], im[j + 3][i]);
+        }
+}
+#endif
+
+#if W > 1 && CLUSTER == 1
+template <class Source> DEVICE float Row::load(Words& re, Words& im, const Source& source, int top) const {
+    constexpr int UNITS = P / W;
+    float x[UNITS][W][2][4], most = 0.0f;
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u)
+#pragma unroll
+        for (int s = 0; s < W; ++s)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                source.load(first(u, s, e), x[u][s][e]);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) most = fmaxf(most, fabsf(x[u][s][e][j]));
+            }
+    const Scale scale(largest(most), top);
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u) {
+        u32 r[4][W], i[4][W];
+        from_real(x[u], scale.up, r, i);
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            *slot_of_unit(u, reversed(s, W), 0) = make_uint4(r[0][s], r[1][s], r[2][s], r[3][s]);
+            *slot_of_unit(u, reversed(s, W), 1) = make_uint4(i[0][s], i[1][s], i[2][s], i[3][s]);
+        }
+    }
+    barrier();
+    read_tiles(re, im);
+    transform<false>(re, im, tables);
+    return scale.down;
+}
+template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& sink) const {
+    transform_back<false>(re, im, tables);
+    write_tiles(re, im);
+    barrier();
+#pragma unroll
+    for (int u = 0; u < P / W; ++u) {
+        u32 r[4][W], i[4][W];
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            const uint4 x = *slot_of_unit(u, reversed(s, W), 0), y = *slot_of_unit(u, reversed(s, W), 1);
+            r[0][s] = x.x, r[1][s] = x.y, r[2][s] = x.z, r[3][s] = x.w;
+            i[0][s] = y.x, i[1][s] = y.y, i[2][s] = y.z, i[3][s] = y.w;
+        }
+        to_real(r, i);
+        constexpr int STEP = Sink::IS_LARGE && W == 8 ? 2 : W;
+#pragma unroll
+        for (int start = 0; start < W; start += STEP) {
+            typename Sink::template Aside<4> aside[STEP][2];
+            fetch<STEP>(*this, sink, aside, u, start);
+            put<STEP>(*this, sink, aside, r, i, u, start);
+        }
+    }
+}
+#endif
+
+#if CLUSTER > 1
+// those of a block's transform over slots: the same for all of its words
+struct RootsOfBlock {
+    Tile r, i;
+    DEVICE void read(int root, Tile& re, Tile& im) const {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) re[j] = r[root], im[j] = i[root];
+    }
+};
+template <bool IS_BACKWARD> DEVICE void Row::over_slots() const {
+    Tile re[W], im[W];
+    RootsOfBlock roots;
+    tables.read(BLOCK_ROOTS, roots.r, roots.i);
+#pragma unroll
+    for (int s = 0; s < W; ++s) {
+        const int from = IS_BACKWARD ? reversed(s, W) : s;
+        const uint4 x = *slot_of_unit(0, from, 0), y = *slot_of_unit(0, from, 1);
+        re[s][0] = x.x, re[s][1] = x.y, re[s][2] = x.z, re[s][3] = x.w;
+        im[s][0] = y.x, im[s][1] = y.y, im[s][2] = y.z, im[s][3] = y.w;
+    }
+    over_tiles<IS_BACKWARD, W>(re, im, roots);
+#pragma unroll
+    for (int s = 0; s < W; ++s) {
+        const int to = IS_BACKWARD ? s : reversed(s, W);
+        *slot_of_unit(0, to, 0) = make_uint4(re[s][0], re[s][1], re[s][2], re[s][3]);
+        *slot_of_unit(0, to, 1) = make_uint4(im[s][0], im[s][1], im[s][2], im[s][3]);
+    }
+}
+template <class Source> DEVICE float Row::load(Words& re, Words& im, const Source& source, int top) const {
+    float x[SLICES][CLUSTER][2][4], most = 0.0f;
+#pragma unroll
+    for (int u = 0; u < SLICES; ++u)
+#pragma unroll
+        for (int s = 0; s < CLUSTER; ++s)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                source.load(first(u, s, e), x[u][s][e]);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) most = fmaxf(most, fabsf(x[u][s][e][j]));
+            }
+    const Scale scale(largest(most), top);  // from here on all blocks have read what was in the slots before
+    const uint4* mine = slot_of_unit(0, SLICES * rank, 0);
+#pragma unroll
+    for (int u = 0; u < SLICES; ++u) {
+        u32 r[4][CLUSTER], i[4][CLUSTER];
+        from_real(x[u], scale.up, r, i);
+#pragma unroll
+        for (int s = 0; s < CLUSTER; ++s) {
+            const ClusterAddress to = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
+            store_there(to, make_uint4(r[0][s], r[1][s], r[2][s], r[3][s]));
+            store_there(to + PLANE, make_uint4(i[0][s], i[1][s], i[2][s], i[3][s]));
+        }
+    }
+    meet();
+    over_slots<false>();
+    barrier();
+    read_tiles(re, im);
+    transform<false>(re, im, tables);
+    return scale.down;
+}
+template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& sink) const {
+    transform_back<false>(re, im, tables);
+    write_tiles(re, im);
+    barrier();
+    over_slots<true>();
+    cluster_arrive();
+    constexpr int EARLY = Sink::IS_LARGE ? 1 : SLICES;  // registers hold no more while values come from other blocks
+    constexpr int STEP = Sink::IS_LARGE ? 2 : CLUSTER;
+    typename Sink::template Aside<4> aside[EARLY][STEP][2];
+#pragma unroll
+    for (int u = 0; u < EARLY; ++u) fetch<STEP>(*this, sink, aside[u], u, 0);
+    cluster_wait();
+    const uint4* mine = slot_of_unit(0, SLICES * rank, 0);
+#pragma unroll
+    for (int u = 0; u < SLICES; ++u) {
+        u32 r[4][CLUSTER], i[4][CLUSTER];
+#pragma unroll
+        for (int s = 0; s < CLUSTER; ++s) {
+            const ClusterAddress from = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
+            const uint4 x = load_there(from), y = load_there(from + PLANE);
+            r[0][s] = x.x, r[1][s] = x.y, r[2][s] = x.z, r[3][s] = x.w;
+            i[0][s] = y.x, i[1][s] = y.y, i[2][s] = y.z, i[3][s] = y.w;
+        }
+        to_real(r, i);
+#pragma unroll
+        for (int start = 0; start < CLUSTER; start += STEP) {
+            auto& ready = aside[Sink::IS_LARGE ? 0 : u];
+            if (Sink::IS_LARGE && u + start > 0) fetch<STEP>(*this, sink, ready, u, start);
+            put<STEP>(*this, sink, ready, r, i, u, start);
+        }
+    }
+}
+#endif
