@@ -113,7 +113,7 @@ def launch(
     from cuda.core import launch as launch_kernel
 
     device = next(x.device for x in arguments if isinstance(x, Tensor))
-    kernel = _kernel(source, tuple(defines.items()), device.index, shared)
+    kernel = _kernel(source, tuple(defines.items()), device.index, shared, cluster)
     values = [x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in arguments]
     stream = _stream(torch.cuda.current_stream(device).cuda_stream)
     config = LaunchConfig(grid=grid, cluster=cluster if cluster > 1 else None, block=block, shmem_size=shared)
@@ -129,7 +129,11 @@ def _stream(handle: int) -> Any:
 
 @cache
 def _kernel(
-    source: CudaSource, defines: tuple[tuple[str, int | str], ...], device_index: int, shared: int
+    source: CudaSource,
+    defines: tuple[tuple[str, int | str], ...],
+    device_index: int,
+    shared: int,
+    cluster: int,
 ) -> Any:
     from cuda.core import Device, ObjectCode
 
@@ -138,16 +142,21 @@ def _kernel(
     major, minor = device.compute_capability
     cubin = _cubin(source, dict(defines), f"sm_{major}{minor}{'a' if major == 9 else ''}")
     kernel = ObjectCode.from_cubin(cubin).get_kernel(source.kernel)
-    if shared > 48 * 1024:  # beyond this a kernel has to ask
-        from cuda.bindings import driver
-
-        attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        (status,) = driver.cuKernelSetAttribute(attribute, shared, kernel.handle, device_index)
-        if int(status):
-            raise RuntimeError(
-                f"{source.kernel} asked for {shared} bytes of shared memory: CUDA error {int(status)}."
-            )
+    # beyond these a kernel has to ask
+    if shared > 48 * 1024:
+        _set_attribute(kernel, "MAX_DYNAMIC_SHARED_SIZE_BYTES", shared, device_index)
+    if cluster > 8:
+        _set_attribute(kernel, "NON_PORTABLE_CLUSTER_SIZE_ALLOWED", 1, device_index)
     return kernel
+
+
+def _set_attribute(kernel: Any, name: str, value: int, device_index: int) -> None:
+    from cuda.bindings import driver
+
+    attribute = getattr(driver.CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
+    (status,) = driver.cuKernelSetAttribute(attribute, value, kernel.handle, device_index)
+    if int(status):
+        raise RuntimeError(f"setting {name} of a kernel to {value} failed: CUDA error {int(status)}.")
 
 
 def _cubin(source: CudaSource, defines: Defines, architecture: str) -> bytes:

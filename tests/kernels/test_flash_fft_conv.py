@@ -77,9 +77,7 @@ def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[DocumentedFlash
     flash_fft_conv._flash_fft_conv.cache_clear()
 
 
-def make_inputs(
-    shape: tuple[int, int, int, int], dtype: torch.dtype, device: str = "cpu"
-) -> dict[str, Any]:
+def make_inputs(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str = "cpu") -> dict[str, Any]:
     batch, channels, seqlen, filter_len = shape
     generator = torch.Generator().manual_seed(7)
     signals = {
@@ -104,7 +102,7 @@ def test_where_it_is_missing_the_reason_says_where_to_get_it() -> None:
     reason = BACKEND.unavailable
     assert reason is not None
     assert "flashfftconv is not installed" in reason
-    assert "https://github.com/HazyResearch/flash-fft-conv#installation" in reason
+    assert "github.com/HazyResearch/flash-fft-conv says how" in reason
     u = torch.zeros(1, 2, 128, dtype=torch.bfloat16)
     with pytest.raises(
         ValueError, match=r"no backend can serve .* flash_fft_conv: flashfftconv is not installed"

@@ -20,6 +20,11 @@ DEVICE i64 block_index() { return blockIdx.x; }
 DEVICE i64 block_index_y() { return blockIdx.y; }
 DEVICE void barrier() { __syncthreads(); }
 DEVICE void warp_barrier() { __syncwarp(); }
+// the same number, of which the compiler knows nothing: it cannot compute what follows from it ahead of a loop, and keep that
+DEVICE int fresh(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 
 DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
 DEVICE u32 shuffle(u32 x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
@@ -179,31 +184,63 @@ DEVICE float greatest(float x) {
     return __uint_as_float(most);
 }
 
-// Blocks of a cluster, from compute capability 9.0 on: a barrier of all their threads, and one another's shared memory
+// Blocks of a cluster, from compute capability 9.0 on: one another's shared memory, and barriers
 DEVICE int cluster_rank() {
     int rank;
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
 }
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+// of all threads, for all that they have written; slow
+DEVICE void cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+}
+DEVICE u32 shared_address(const void* mine) { return static_cast<u32>(__cvta_generic_to_shared(mine)); }
 typedef u32 ClusterAddress;
 // where another block has what is `mine` here
 DEVICE ClusterAddress address_in_block(const void* mine, int rank) {
     ClusterAddress theirs;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(theirs) : "r"(static_cast<u32>(__cvta_generic_to_shared(mine))), "r"(rank));
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(theirs) : "r"(shared_address(mine)), "r"(rank));
     return theirs;
-}
-DEVICE void store_there(ClusterAddress to, float x) {
-    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
-}
-DEVICE void store_there(ClusterAddress to, uint4 x) {
-    asm volatile("st.shared::cluster.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
 }
 DEVICE uint4 load_there(ClusterAddress from) {
     uint4 x;
-    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from));
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from) : "memory");
     return x;
+}
+DEVICE uint2 load_two_there(ClusterAddress from) {
+    uint2 x;
+    asm volatile("ld.shared::cluster.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(from) : "memory");
+    return x;
+}
+// Barriers in shared memory, whose phases end when so many have arrived and all bytes that were announced have come. They
+// order what is in shared memory only: wider scopes would wait for global memory, and empty the first-level cache.
+typedef unsigned long long SharedBarrier;
+// before a cluster's barrier, which shows it to the others
+DEVICE void start_barrier(SharedBarrier* b, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1; fence.mbarrier_init.release.cluster;"
+                 ::"r"(shared_address(b)), "r"(arrivals) : "memory");
+}
+DEVICE void arrive_expecting(SharedBarrier* b, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+DEVICE void arrive_there(ClusterAddress b) { asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(b) : "memory"); }
+DEVICE void send(ClusterAddress to, u32 x, ClusterAddress b) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to), "r"(x), "r"(b) : "memory");
+}
+DEVICE void send(ClusterAddress to, uint2 x, ClusterAddress b) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.u32 [%0], {%1, %2}, [%3];"
+                 ::"r"(to), "r"(x.x), "r"(x.y), "r"(b) : "memory");
+}
+DEVICE void send(ClusterAddress to, uint4 x, ClusterAddress b) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.u32 [%0], {%1, %2, %3, %4}, [%5];"
+                 ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w), "r"(b) : "memory");
+}
+// until the phase of this parity has ended
+DEVICE void wait_for_phase(SharedBarrier* b, u32 parity) {
+    u32 has_ended;
+    do asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                    : "=r"(has_ended) : "r"(shared_address(b)), "r"(parity) : "memory");
+    while (!has_ended);
 }
 DEVICE int count_done(const int* counter) {
     int done;

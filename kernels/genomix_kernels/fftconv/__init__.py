@@ -93,6 +93,12 @@ def _load_cuda() -> Callable[..., Tensor]:
     return fftconv_cuda
 
 
+def _why_not_cuda_cluster(*arguments: Any) -> str | None:
+    from genomix_kernels.fftconv.cuda_backend import why_not
+
+    return why_not(*arguments, is_clustered=True)
+
+
 def _why_not_cuda_phased(*arguments: Any) -> str | None:
     from genomix_kernels.fftconv.cuda_backend import why_not
 
@@ -127,6 +133,10 @@ def _load_flash_fft_conv() -> Callable[..., Tensor]:
 register(
     "fftconv", "cuda", priority=40, load=_load_cuda, supports=_why_not_cuda, why_unavailable=why_unavailable
 )
+register(
+    "fftconv", "cuda_cluster", priority=35, load=_load_cuda, supports=_why_not_cuda_cluster,
+    why_unavailable=why_unavailable,
+)  # fmt: skip
 register(
     "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
     why_unavailable=why_unavailable,

@@ -1,7 +1,7 @@
 """Filters in the place of others, with the error that they make: partial and frequency-sparse convolutions.
 
 A partial convolution keeps the first taps of a filter; a frequency-sparse one sets a part of its spectrum to zero. Both
-are as in Fu et al. 2023, FlashFFTConv, arXiv:2311.05908, section 3.3; the errors are ours to state, and are exact.
+are as in Fu et al. 2023, FlashFFTConv, arXiv:2311.05908; the errors are ours to state, and are exact.
 
 The error is that of the output for white input, independent values of equal variance. With ``e[d]`` the change of the
 filter at lag ``d`` it is ``sum_d w[d] e[d]^2``, where ``w[d] = seqlen - |d|`` counts the pairs of tokens that are ``d``

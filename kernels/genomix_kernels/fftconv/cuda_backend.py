@@ -1,6 +1,7 @@
-"""`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, three phases beyond.
+"""`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, or up to 262,144 by
+clusters of blocks, three phases beyond.
 
-The two are backends of their own, ``cuda`` and ``cuda_phased``.
+The three are backends of their own, ``cuda``, ``cuda_cluster`` and ``cuda_phased``.
 """
 
 from typing import Any
@@ -33,9 +34,12 @@ def fftconv_cuda(
 ) -> Tensor:
     """As `fftconv`, in one pass or in three phases; gradients of first order."""
     signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
-    # one pass finds the gradient of a gate again on the way; three phases keep what the gate multiplied
+    # one kernel finds the gradient of a gate on its way; several need what the gate has multiplied
     keeps_ungated = (
-        is_phased and torch.is_grad_enabled() and post_gate is not None and post_gate.requires_grad
+        _is_composed(u, pre_gate, post_gate, is_phased)
+        and torch.is_grad_enabled()
+        and post_gate is not None
+        and post_gate.requires_grad
     )
     options = keeps_spectrum, is_phased, keeps_ungated
     y: Tensor = _LongConvolution.apply(*signals, h, skip, *options)  # type: ignore[no-untyped-call]
@@ -50,11 +54,13 @@ def why_not(
     post_gate: Tensor | None = None,
     keeps_spectrum: bool = False,
     *,
+    is_clustered: bool = False,
     is_phased: bool = False,
 ) -> str | None:
-    """Return why the kernels of one pass, or of three phases, cannot serve, or None."""
+    """Return why the kernels of one pass, by a block or by clusters, or of three phases cannot serve, or None."""
     del keeps_spectrum
-    least, most = (onepass_cuda.LONGEST + 1, LONGEST) if is_phased else (1, onepass_cuda.LONGEST)
+    most = LONGEST if is_phased else onepass_cuda.LONGEST_OF_CLUSTER if is_clustered else onepass_cuda.LONGEST
+    least = onepass_cuda.LONGEST + 1 if is_phased or is_clustered else 1
     if not least <= u.shape[-1] <= most:
         return f"{u.shape[-1]} tokens are not between {least} and {most}"
     gates = [x for x in (pre_gate, post_gate) if x is not None]
@@ -64,13 +70,26 @@ def why_not(
         return "gates and input differ in dtype"
     if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
         return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
-    reason = why_not_cuda(OLDEST_CAPABILITY, u, h, skip, *gates)
+    oldest = onepass_cuda.OLDEST_WITH_CLUSTERS if is_clustered else OLDEST_CAPABILITY
+    reason = why_not_cuda(oldest, u, h, skip, *gates)
     return reason if reason is not None or is_phased else onepass_cuda.why_too_long(u)
 
 
-def _phased_for(dtype: torch.dtype) -> Any:
-    """Return the kernels of three phases: planes in fp16, or in fp32 for fp32 signals."""
+def _kernels_for(dtype: torch.dtype, is_phased: bool) -> Any:
+    """Return the kernels of one pass or of three phases; those have planes in fp16, or in fp32 for fp32 signals."""
+    if not is_phased:
+        return onepass_cuda
     return phased_fine_cuda if dtype is torch.float32 else phased_cuda
+
+
+def _is_composed(u: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None, is_phased: bool) -> bool:
+    """Return whether the backward pass is several kernels rather than one.
+
+    For clusters with gates one kernel needs more registers than there are: 10.8 ms at 65,536 tokens on an H200, the
+    two others 5.0.
+    """
+    has_gate = pre_gate is not None or post_gate is not None
+    return is_phased or (has_gate and u.shape[-1] > onepass_cuda.LONGEST)
 
 
 class _LongConvolution(torch.autograd.Function):
@@ -90,11 +109,8 @@ class _LongConvolution(torch.autograd.Function):
         ungated = torch.empty_like(u, memory_format=torch.contiguous_format) if keeps_ungated else None
         with launched_on(u):
             prepared = _spectrum(h, seqlen, u.dtype, is_phased, keeps_spectrum)
-            if is_phased:
-                convolve = _phased_for(u.dtype).convolve
-                y: Tensor = convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
-            else:
-                y = onepass_cuda.convolve(u, prepared, skip, pre_gate, post_gate)
+            convolve = _kernels_for(u.dtype, is_phased).convolve
+            y: Tensor = convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
         ctx.is_phased, ctx.filter_len, ctx.filter_dtype = is_phased, h.shape[-1], h.dtype
         # the spectrum, which is as large as the filter, stands for it
         ctx.save_for_backward(u, pre_gate, post_gate, skip, prepared, ungated)
@@ -108,18 +124,18 @@ class _LongConvolution(torch.autograd.Function):
         du: Tensor | None
         dh: Tensor | None
         with launched_on(u):
-            if not ctx.is_phased:
+            if not _is_composed(u, pre_gate, post_gate, ctx.is_phased):
                 found = onepass_cuda.backward(u, dy, prepared, skip, ctx.filter_len, pre_gate, post_gate)
                 du, d_pre, dh = found.u, found.pre_gate, found.h
                 d_post = found.post_gate
             else:
-                du, d_pre, dh = _phased_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
+                du, d_pre, dh = _composed_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
                 d_post = None if ungated is None else dy * ungated
         d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
         return du, d_pre, d_post, None if dh is None else dh.to(ctx.filter_dtype), d_skip, None, None, None
 
 
-def _phased_backward(
+def _composed_backward(
     ctx: Any,
     u: Tensor,
     pre_gate: Tensor | None,
@@ -131,7 +147,7 @@ def _phased_backward(
     """Return the gradients of the input, of its gate, and of the filter."""
     needs_u, needs_pre, _, needs_h, needs_skip, *_ = ctx.needs_input_grad
     du = d_pre = dh = None
-    kernels = _phased_for(u.dtype)
+    kernels = _kernels_for(u.dtype, ctx.is_phased)
     if needs_u or needs_pre:
         d_pre = None if pre_gate is None else torch.empty_like(u, memory_format=torch.contiguous_format)
         du = kernels.convolve(
@@ -152,7 +168,7 @@ def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps
         kept: Tensor = _kept[h][1]
         return kept
     if is_phased:
-        prepared: Tensor = _phased_for(dtype).spectrum(h.detach().float(), seqlen)
+        prepared: Tensor = _kernels_for(dtype, is_phased).spectrum(h.detach().float(), seqlen)
     else:
         prepared = onepass_cuda.spectrum(h.detach(), seqlen, dtype)
     if keeps:

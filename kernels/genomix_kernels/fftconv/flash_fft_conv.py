@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 MODULE = "flashfftconv"
-INSTALLATION = "https://github.com/HazyResearch/flash-fft-conv#installation"
+_NOT_INSTALLED = f"{MODULE} is not installed; github.com/HazyResearch/flash-fft-conv says how"
 
 SMALLEST_FFT, LARGEST_FFT = 256, 4_194_304
 _LARGEST_OF_ANY_WIDTH = 32_768
@@ -30,7 +30,7 @@ _IN_FOURS = (512, 2048)
 def why_unavailable() -> str | None:
     """Return what this machine lacks for the package to be used, or None."""
     if importlib.util.find_spec(MODULE) is None:
-        return f"{MODULE} is not installed (see {INSTALLATION})"
+        return _NOT_INSTALLED
     return None if torch.cuda.is_available() else "no CUDA device on this machine"
 
 
@@ -45,7 +45,7 @@ def why_not(
     """Return why the package cannot serve this call of `fftconv`, or None."""
     del keeps_spectrum
     if importlib.util.find_spec(MODULE) is None:
-        return f"{MODULE} is not installed (see {INSTALLATION})"
+        return _NOT_INSTALLED
     reason = why_not_shape(u.dtype, u.shape[1], u.shape[2])
     if reason is not None:
         return reason

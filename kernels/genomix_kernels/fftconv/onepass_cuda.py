@@ -1,8 +1,8 @@
 """One-pass causal long convolution in CUDA C++; the mathematics is in ``cuda/onepass_row.cuh``.
 
 A row's transform stays in registers (and shared memory, between two parts of it): tokens are read once and written
-once. Everything between is in fp16, scaled row by row, with products on tensor cores. A block takes rows of up to 16,384
-tokens; a cluster of blocks, which share their memories from compute capability 9.0 on, rows of up to 131,072.
+once. Everything between is in fp16, scaled row by row, with products on tensor cores. A block takes rows of up to
+16,384 tokens; a cluster of blocks, which share their memories from compute capability 9.0 on, up to 262,144.
 """
 
 import math
@@ -16,7 +16,7 @@ from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, why_not_cu
 from genomix_kernels.fftconv.onepass_tables import tables, twists
 
 LONGEST = 16384
-LONGEST_OF_CLUSTER = 131072
+LONGEST_OF_CLUSTER = 262144
 SHORTEST_TRANSFORM = 256
 OLDEST_CAPABILITY = (8, 0)
 OLDEST_WITH_CLUSTERS = (9, 0)
@@ -45,6 +45,7 @@ class Split(NamedTuple):
 SPLIT = {
     256: Split(1, 1), 512: Split(2, 1), 1024: Split(4, 1), 2048: Split(4, 2), 4096: Split(4, 4), 8192: Split(8, 4),
     16384: Split(8, 8), 32768: Split(8, 8, 2), 65536: Split(8, 8, 4), 131072: Split(8, 8, 8),
+    262144: Split(8, 8, 16),
 }  # fmt: skip
 """By the size of the transform."""
 
@@ -127,8 +128,9 @@ def convolve(
     }  # fmt: skip
     launch(
         CONVOLVE, defines, (chunks, channels), 32 * warps * groups, _shared_bytes(split),
-        u, pre_gate, post_gate, second_gate, prepared, skip, tables(*split, u.device), y, second, batch, channels, seqlen,
-        *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate), chunks, cluster=split.cluster,
+        u, pre_gate, post_gate, second_gate, prepared, skip, tables(*split, u.device), y, second, batch, channels,
+        seqlen, *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate), chunks,
+        cluster=split.cluster,
     )  # fmt: skip
     return y
 
@@ -223,7 +225,7 @@ def _backward(
 def why_not(u: Tensor, *others: Tensor | None) -> str | None:
     """Return why these kernels cannot take ``u`` (B, D, L) and gates of its shape, or None."""
     parts = [u, *(x for x in others if x is not None)]
-    reason = why_not_cuda(OLDEST_CAPABILITY, *parts)
+    reason = why_not_cuda(OLDEST_WITH_CLUSTERS if u.shape[-1] > LONGEST else OLDEST_CAPABILITY, *parts)
     if reason is not None:
         return reason
     if any(x.dtype not in (torch.bfloat16, torch.float16) or x.dtype != u.dtype for x in parts):
@@ -235,8 +237,8 @@ def why_not(u: Tensor, *others: Tensor | None) -> str | None:
 
 def why_too_long(u: Tensor) -> str | None:
     """Return why rows of this length do not fit into a multiprocessor of the device of ``u``, or None."""
-    if u.shape[-1] > LONGEST:
-        return f"{u.shape[-1]} tokens are more than {LONGEST}"
+    if u.shape[-1] > LONGEST_OF_CLUSTER:
+        return f"{u.shape[-1]} tokens are more than {LONGEST_OF_CLUSTER}"
     needed = _backward_shared_bytes(SPLIT[transform_size(u.shape[-1])])
     available = getattr(torch.cuda.get_device_properties(u.device), "shared_memory_per_block_optin", needed)
     if needed > available:
@@ -260,7 +262,7 @@ def _defines(split: Split, dtype: torch.dtype, vector: int) -> dict[str, int | s
 
 def _vector(split: Split, *signals: Tensor | None) -> int:
     """Return how many tokens can be loaded at once: as many as are neighbours in a thread, or one."""
-    wanted = 8 if split.points == 8 and split.warps == 1 else 4
+    wanted = 8 if split.points == 8 and split.warps == 1 else 2 if split.cluster > split.warps else 4
     rows = [x for x in signals if x is not None]
     is_aligned = all(
         x.data_ptr() % (2 * wanted) == 0
@@ -271,9 +273,10 @@ def _vector(split: Split, *signals: Tensor | None) -> int:
 
 
 def _shared_bytes(split: Split) -> int:
-    """Return what the slots of a block and the maxima of a row's warps take."""
+    """Return what the slots of a block, the maxima of a row's warps and the barriers of a cluster take."""
     points, warps, cluster = split
-    return 0 if warps == 1 else 1024 * points * warps + 128 * math.ceil(warps * cluster / 32)
+    control = 128 * math.ceil(warps * cluster / 32) + (256 if cluster > 1 else 0)
+    return 0 if warps == 1 else 1024 * points * warps + control
 
 
 def _backward_shared_bytes(split: Split) -> int:

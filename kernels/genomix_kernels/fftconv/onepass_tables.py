@@ -1,8 +1,8 @@
 """Matrices and twiddle factors of the one-pass Fourier transforms, in the order of ``cuda/onepass_tile.cuh``.
 
 A transform of ``N = 256 P W C`` points at frequencies that are shifted by 1/4 is split over the C blocks of a cluster,
-if there is one, then over the W warps of each; a part ``q`` of S works at frequencies that are shifted by ``(q + f) / S``,
-where f is the shift of the whole. Factors are taken in float64 and rounded to fp16 once.
+then over the W warps of each. Part ``q`` of S works at frequencies that are shifted by ``(q + f) / S``, where f is the
+shift of the whole. Factors are taken in float64 and rounded to fp16 once.
 """
 
 from functools import cache
@@ -69,7 +69,7 @@ def _roots_of_blocks(shift: Tensor, warps: int) -> Tensor:
 
 @cache
 def twists(radix: int) -> str:
-    """Return the factors by which the first butterflies over S warps or blocks multiply real numbers, as a C initializer.
+    """Return the factors by which the first butterflies over S warps or blocks multiply real numbers, as C code.
 
     For each pair ``s, s + S / 2``: the complex factors of both in the sum, then in the difference.
     """

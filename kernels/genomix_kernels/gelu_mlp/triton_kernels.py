@@ -21,11 +21,13 @@ def gelu_backward_kernel(
 ) -> None:
     """From h and the gradient of gelu(h): gelu(h) again, the gradient of h, and its sums over rows.
 
-    Grid: tiles of columns, shares of the rows. ``dhidden`` may be the memory of ``dactivated``. With
-    ``gelu(h) = h sigmoid(2 z)``, ``z = SLOPE (h + CUBIC h^3)``.
+    Grid: tiles of columns, shares of the rows. ``dhidden`` may be the memory of ``dactivated``. The tanh form of GELU
+    is ``h sigmoid(LINEAR h + CUBIC h^3)``.
     """
-    SLOPE: tl.constexpr = 0.7978845608028654  # sqrt(2 / pi)
-    CUBIC: tl.constexpr = 0.044715
+    # 2 sqrt(2 / pi), and that times 0.044715; in units of log 2 for exp2
+    LINEAR: tl.constexpr = 1.5957691216057308
+    CUBIC: tl.constexpr = 0.07135481282553376
+    LOG2_E: tl.constexpr = 1.4426950408889634
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     is_column = columns < width
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
@@ -36,8 +38,8 @@ def gelu_backward_kernel(
         h = tl.load(hidden_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
         gradient = tl.load(dactivated_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
         square = h * h
-        gate = 1.0 / (1.0 + tl.exp(-2.0 * SLOPE * h * (1.0 + CUBIC * square)))
-        slope = gate + 2.0 * SLOPE * h * gate * (1.0 - gate) * (1.0 + 3.0 * CUBIC * square)
+        gate = 1.0 / (1.0 + tl.exp2(h * (square * (-CUBIC * LOG2_E) - LINEAR * LOG2_E)))
+        slope = gate * (1.0 + (1.0 - gate) * (h * (square * (3.0 * CUBIC) + LINEAR)))
         dh = (gradient * slope).to(dhidden_ptr.dtype.element_ty)
         tl.store(activated_ptr + offsets, (h * gate).to(activated_ptr.dtype.element_ty), mask=mask)
         tl.store(dhidden_ptr + offsets, dh, mask=mask)

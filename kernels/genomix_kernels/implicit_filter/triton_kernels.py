@@ -5,9 +5,6 @@ features are read and the filters written. Matrix products are of fp16 halves, t
 `product`.
 """
 
-# Triton's types are no types of Python's
-# mypy: disable-error-code="no-untyped-def, untyped-decorator"
-
 import triton
 import triton.language as tl
 
@@ -47,7 +44,7 @@ def sine_and_cosine(x):
 @triton.jit
 def scale_of(x):
     """Return the power of two that brings the largest element of a tile to 2^13 .. 2^14, and its inverse."""
-    largest = tl.max(tl.max(tl.abs(x), axis=1), axis=0)
+    largest = tl.max(tl.abs(x))
     exponent = tl.maximum(largest.to(tl.int32, bitcast=True) >> 23, 20)
     return ((267 - exponent) << 23).to(tl.float32, bitcast=True), ((exponent - 13) << 23).to(
         tl.float32, bitcast=True
@@ -75,6 +72,12 @@ def product(a_high, a_low, b_high, b_low):
     y = tl.dot(a_high, b_low)
     y = tl.dot(a_low, b_high, y)
     return tl.dot(a_high, b_high, y)
+
+
+@triton.jit
+def window(decay, t):
+    """Return ``exp(-decay t)``."""
+    return tl.exp2((decay * -1.4426950408889634) * t)
 
 
 @triton.jit
@@ -191,16 +194,19 @@ def sine_filter_fwd_kernel(
             t = tl.load(t_ptr + positions, mask=is_position, other=0.0)
         for j in tl.static_range(C_TILES):
             c = j * BLOCK_C + channels
-            k = product(high, low, tl.trans(last_high[j]), tl.trans(last_low[j])) * (last_down[j] * _UNSCALE)
+            k = product(high, low, tl.trans(last_high[j]), tl.trans(last_low[j]))
+            down = last_down[j] * _UNSCALE
             if HAS_WINDOW:
                 decay = tl.load(decay_ptr + c, mask=c < C, other=0.0)
-                k *= tl.exp(-decay[None, :] * t[:, None]) + shift
+                k *= window(decay[None, :], t[:, None]) * down + shift * down
+            else:
+                k *= down
             to = k_ptr + c.to(tl.int64)[None, :] * seqlen + positions[:, None]
             tl.store(to, k, mask=(c < C)[None, :] & is_position[:, None])
 
 
 @triton.jit
-def sine_filter_bwd_kernel(
+def sine_filter_bwd_last_kernel(
     z_ptr,
     first_ptr,
     first_bias_ptr,
@@ -213,9 +219,7 @@ def sine_filter_bwd_kernel(
     dk_ptr,
     dk_stride,
     dlast_ptr,
-    dinner_ptr,
-    dfeatures_ptr,
-    dz_ptr,
+    da_ptr,
     shift,
     C,
     seqlen,
@@ -228,12 +232,11 @@ def sine_filter_bwd_kernel(
     C_TILES: tl.constexpr,
     BLOCK_L: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
-    HAS_DZ: tl.constexpr,
+    IS_FIRST: tl.constexpr,
 ) -> None:
-    """Sum the gradients over the positions of a program, and write them to a place of its own.
+    """Write the gradients of the angles of the last sines, and the sums over a program's positions of those of W_last.
 
-    ``dlast`` gets that of the last layer; ``dinner`` the sums over positions of ``da_i h_{i-1}``, ``a_i`` the angles;
-    ``dfeatures`` those of ``da_i`` times the features and a one.
+    What earlier launches found for other channels is added to unless ``IS_FIRST``.
     """
     rows = tl.arange(0, BLOCK_F)
     is_row = rows < F
@@ -247,6 +250,78 @@ def sine_filter_bwd_kernel(
     dlast = ()
     for _ in tl.static_range(C_TILES):
         dlast = dlast + (tl.zeros((BLOCK_C, BLOCK_F), tl.float32),)
+    for block in range(tl.program_id(0), tl.cdiv(seqlen, BLOCK_L), tl.num_programs(0)):
+        positions = block * BLOCK_L + tl.arange(0, BLOCK_L)
+        is_position = positions < seqlen
+        z_high, z_low, z_down = _load_features(z_ptr, positions, is_position, columns, E)
+        angle = product(z_high, z_low, tl.trans(first_high), tl.trans(first_low)) * (z_down * first_down)
+        h, slope = sine_and_cosine(angle)
+        for i in tl.static_range(N_INNER):
+            high, low = in_halves(h * SINE_SCALE)
+            angle = product(high, low, tl.trans(w_high[i]), tl.trans(w_low[i])) * (w_down[i] * _UNSCALE)
+            h, slope = sine_and_cosine(
+                angle + _offset(inner_bias_ptr + i * F, freq_ptr, rows, is_row)[None, :]
+            )
+        h_high, h_low = in_halves(h * SINE_SCALE)
+        dh = tl.zeros((BLOCK_L, BLOCK_F), tl.float32)
+        summed = ()
+        for j in tl.static_range(C_TILES):
+            c = j * BLOCK_C + channels
+            at = dk_ptr + c.to(tl.int64)[:, None] * dk_stride + positions[None, :]
+            dk = tl.load(at, mask=(c < C)[:, None] & is_position[None, :], other=0.0)
+            if HAS_WINDOW:
+                decay = tl.load(decay_ptr + c, mask=c < C, other=0.0)
+                t = tl.load(t_ptr + positions, mask=is_position, other=0.0)
+                dk *= window(decay[:, None], t[None, :]) + shift
+            high, low, down = scaled_halves(dk)
+            dh += product(tl.trans(high), tl.trans(low), last_high[j], last_low[j]) * (down * last_down[j])
+            summed = summed + (dlast[j] + product(high, low, h_high, h_low) * (down * _UNSCALE),)
+        dlast = summed
+        to = da_ptr + positions.to(tl.int64)[:, None] * F + rows[None, :]
+        mask = is_position[:, None] & is_row[None, :]
+        da = dh * slope
+        if not IS_FIRST:
+            da += tl.load(to, mask=mask, other=0.0)
+        tl.store(to, da, mask=mask)
+    for j in tl.static_range(C_TILES):
+        c = j * BLOCK_C + channels
+        to = dlast_ptr + (tl.program_id(0).to(tl.int64) * C + c[:, None]) * F + rows[None, :]
+        tl.store(to, dlast[j], mask=(c < C)[:, None] & is_row[None, :])
+
+
+@triton.jit
+def sine_filter_bwd_sines_kernel(
+    z_ptr,
+    first_ptr,
+    first_bias_ptr,
+    inner_ptr,
+    inner_bias_ptr,
+    freq_ptr,
+    da_ptr,
+    dinner_ptr,
+    dfeatures_ptr,
+    dz_ptr,
+    seqlen,
+    E: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    F: tl.constexpr,
+    BLOCK_F: tl.constexpr,
+    N_INNER: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    HAS_DZ: tl.constexpr,
+) -> None:
+    """Sum the gradients of the sine layers over the positions of a program, and write them to a place of its own.
+
+    With ``a_i`` the angles of layer i, ``dinner`` gets the sums over positions of ``da_i h_{i-1}``, and ``dfeatures``
+    those of ``da_i`` times the features and a one.
+    """
+    rows = tl.arange(0, BLOCK_F)
+    is_row = rows < F
+    columns = tl.arange(0, BLOCK_E)
+    first_high, first_low, first_down = _load_first(
+        first_ptr, first_bias_ptr, freq_ptr, rows, is_row, columns, E
+    )
+    w_high, w_low, w_down = _load_inner(inner_ptr, freq_ptr, rows, is_row, F, N_INNER)
     dinner = ()
     for _ in tl.static_range(N_INNER):
         dinner = dinner + (tl.zeros((BLOCK_F, BLOCK_F), tl.float32),)
@@ -256,56 +331,36 @@ def sine_filter_bwd_kernel(
     for block in range(tl.program_id(0), tl.cdiv(seqlen, BLOCK_L), tl.num_programs(0)):
         positions = block * BLOCK_L + tl.arange(0, BLOCK_L)
         is_position = positions < seqlen
-        # forward again
+        # forward again, up to the layer before the last sines
         z_high, z_low, z_down = _load_features(z_ptr, positions, is_position, columns, E)
         angle = product(z_high, z_low, tl.trans(first_high), tl.trans(first_low)) * (z_down * first_down)
-        h, cosine = sine_and_cosine(angle)
-        high, low = in_halves(h * SINE_SCALE)
-        h_high = (high,)
-        h_low = (low,)
-        slopes = (cosine,)
+        slopes = ()
+        h_high = ()
+        h_low = ()
         for i in tl.static_range(N_INNER):
-            angle = product(h_high[i], h_low[i], tl.trans(w_high[i]), tl.trans(w_low[i]))
-            offset = _offset(inner_bias_ptr + i * F, freq_ptr, rows, is_row)
-            h, cosine = sine_and_cosine(angle * (w_down[i] * _UNSCALE) + offset[None, :])
+            h, slope = sine_and_cosine(angle)
             high, low = in_halves(h * SINE_SCALE)
             h_high = h_high + (high,)
             h_low = h_low + (low,)
-            slopes = slopes + (cosine,)
-        # the last layer
-        if HAS_WINDOW:
-            t = tl.load(t_ptr + positions, mask=is_position, other=0.0)
-        dh = tl.zeros((BLOCK_L, BLOCK_F), tl.float32)
-        summed = ()
-        for j in tl.static_range(C_TILES):
-            c = j * BLOCK_C + channels
-            at = dk_ptr + c.to(tl.int64)[:, None] * dk_stride + positions[None, :]
-            dk = tl.load(at, mask=(c < C)[:, None] & is_position[None, :], other=0.0)
-            if HAS_WINDOW:
-                decay = tl.load(decay_ptr + c, mask=c < C, other=0.0)
-                dk *= tl.exp(-decay[:, None] * t[None, :]) + shift
-            high, low, down = scaled_halves(dk)
-            dh += product(tl.trans(high), tl.trans(low), last_high[j], last_low[j]) * (down * last_down[j])
-            summed = summed + (
-                dlast[j] + product(high, low, h_high[N_INNER], h_low[N_INNER]) * (down * _UNSCALE),
-            )
-        dlast = summed
-        # the sine layers, from the last one on
+            slopes = slopes + (slope,)
+            if i < N_INNER - 1:
+                angle = product(high, low, tl.trans(w_high[i]), tl.trans(w_low[i])) * (w_down[i] * _UNSCALE)
+                angle += _offset(inner_bias_ptr + i * F, freq_ptr, rows, is_row)[None, :]
+        at = da_ptr + positions.to(tl.int64)[:, None] * F + rows[None, :]
+        da = tl.load(at, mask=is_position[:, None] & is_row[None, :], other=0.0)
         of_inner = ()
         of_features = ()
         for n in tl.static_range(N_INNER + 1):
-            da = dh * slopes[N_INNER - n]
             high, low, down = scaled_halves(da)
             by_features = product(tl.trans(high), tl.trans(low), z_high, z_low) * (down * z_down)
             of_features = (dfeatures[N_INNER - n] + by_features,) + of_features
             if n < N_INNER:
-                by_h = product(
+                before = product(
                     tl.trans(high), tl.trans(low), h_high[N_INNER - 1 - n], h_low[N_INNER - 1 - n]
-                ) * (down * _UNSCALE)
-                of_inner = (dinner[N_INNER - 1 - n] + by_h,) + of_inner
-                dh = product(high, low, w_high[N_INNER - 1 - n], w_low[N_INNER - 1 - n]) * (
-                    down * w_down[N_INNER - 1 - n]
                 )
+                of_inner = (dinner[N_INNER - 1 - n] + before * (down * _UNSCALE),) + of_inner
+                dh = product(high, low, w_high[N_INNER - 1 - n], w_low[N_INNER - 1 - n])
+                da = dh * (down * w_down[N_INNER - 1 - n]) * slopes[N_INNER - 1 - n]
             elif HAS_DZ:
                 freq = tl.load(freq_ptr + rows, mask=is_row, other=0.0)
                 for e in tl.static_range(E):
@@ -315,10 +370,6 @@ def sine_filter_bwd_kernel(
         dinner = of_inner
         dfeatures = of_features
     program = tl.program_id(0).to(tl.int64)
-    for j in tl.static_range(C_TILES):
-        c = j * BLOCK_C + channels
-        to = dlast_ptr + (program * C + c[:, None]) * F + rows[None, :]
-        tl.store(to, dlast[j], mask=(c < C)[:, None] & is_row[None, :])
     for i in tl.static_range(N_INNER):
         to = dinner_ptr + ((program * N_INNER + i) * F + rows[:, None]) * F + rows[None, :]
         tl.store(to, dinner[i], mask=is_row[:, None] & is_row[None, :])

@@ -45,7 +45,6 @@ struct Machine {
     std::vector<std::unique_ptr<char[]>> stacks;
     std::vector<bool> done;
     std::vector<Meeting> warps;
-    std::vector<int> phases;  // of the cluster's meeting when a thread arrived
     std::vector<Meeting> blocks;
     Meeting cluster;
     ucontext_t scheduler;
@@ -83,7 +82,6 @@ static void run_grid(i64 grid_x, i64 grid_y, int n_blocks, int threads, size_t s
             machine.warps.assign(n_threads / 32, Meeting());
             machine.blocks.assign(n_blocks, Meeting());
             machine.cluster = Meeting();
-            machine.phases.assign(n_threads, 0);
             machine.stacks.resize(n_threads);
             for (int i = 0; i < n_threads; ++i) {
                 if (!machine.stacks[i]) machine.stacks[i].reset(new char[1 << 18]), machine.places[i].reset(new Jump);
@@ -119,20 +117,36 @@ static inline void barrier() {
     if (++m.arrived == machine.n_threads) m.arrived = 0, ++m.phase;
     else while (m.phase == phase) yield_fibre();
 }
-static inline void cluster_arrive() {
+static inline void cluster_barrier() {
     Meeting& m = machine.cluster;
-    machine.phases[machine.current] = m.phase;
+    int phase = m.phase;
     if (++m.arrived == machine.n_threads * machine.n_blocks) m.arrived = 0, ++m.phase;
-}
-static inline void cluster_wait() {
-    while (machine.cluster.phase == machine.phases[machine.current]) yield_fibre();
+    else while (m.phase == phase) yield_fibre();
 }
 typedef unsigned char* ClusterAddress;
 static inline ClusterAddress address_in_block(const void* mine, int rank) {
     return machine.shared[rank].data() + ((const unsigned char*)mine - machine.shared[cluster_rank()].data());
 }
-template <class T> static void store_there(ClusterAddress to, T x) { memcpy(to, &x, sizeof(T)); }
 static inline uint4 load_there(ClusterAddress from) { uint4 x; memcpy(&x, from, 16); return x; }
+static inline uint2 load_two_there(ClusterAddress from) { uint2 x; memcpy(&x, from, 8); return x; }
+struct SharedBarrier {
+    short arrivals, awaited;
+    int bytes : 31;
+    unsigned parity : 1;
+    void check() {
+        if (!awaited && !bytes) awaited = arrivals, parity ^= 1;
+    }
+};
+static inline void start_barrier(SharedBarrier* b, int arrivals) { *b = {short(arrivals), short(arrivals), 0, 0}; }
+static inline void arrive_expecting(SharedBarrier* b, int bytes) { b->bytes += bytes, --b->awaited, b->check(); }
+static inline void arrive_there(ClusterAddress b) { arrive_expecting((SharedBarrier*)b, 0); }
+template <class T> static void send(ClusterAddress to, T x, ClusterAddress b) {
+    memcpy(to, &x, sizeof(T));
+    ((SharedBarrier*)b)->bytes -= sizeof(T), ((SharedBarrier*)b)->check();
+}
+static inline void wait_for_phase(SharedBarrier* b, u32 parity) {
+    while (b->parity == parity) yield_fibre();
+}
 template <class Op> static void meet(const u32* in, int n_in, u32* out, int n_out, Op op) {
     Meeting& m = machine.warps[machine.current / 32];
     int lane = machine.current % 32, phase = m.phase;
@@ -143,6 +157,7 @@ template <class Op> static void meet(const u32* in, int n_in, u32* out, int n_ou
 }
 static inline void warp_barrier() { meet(nullptr, 0, nullptr, 0, [](Meeting&) {}); }
 
+static inline int fresh(int x) { return x; }
 static inline float as_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
 static inline u32 as_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
 static inline u32 shuffle(u32 x, int lane) {

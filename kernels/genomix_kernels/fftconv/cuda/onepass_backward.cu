@@ -1,12 +1,13 @@
-// All gradients of y = post (h * (pre u) + skip (pre u)), or that of h alone. A block, or a cluster or a warp, takes some
-// rows of a channel. It sums products of transforms, dh[i] = sum of (pre u)[t - i] (post dy)[t], and transforms the sum back last.
+// All gradients of y = post (h * (pre u) + skip (pre u)), or that of h alone. A block, or a cluster or a warp, takes
+// some rows of a channel. It sums products of transforms, dh[i] = sum of (pre u)[t - i] (post dy)[t], and transforms the sum
+// back last.
 //
 // Defined by the caller, besides P, W, CLUSTER, VECTOR, TWISTS and FP16: GROUPS (sums at once, if W = 1), HAS_PRE, HAS_POST,
 // HAS_SIGNALS (gradients of u and the gates too), SKIP (the skip's type), BLOCKS (of a multiprocessor).
 
 constexpr int THREADS = 32 * W * GROUPS;
 // products of two transforms, each at most sqrt(N) times its row's largest value, must not overflow
-constexpr int TOP_U = -5 - CLUSTER / 4, TOP_DY = 3;
+constexpr int TOP_DY = -1, TOP_U = N <= 1 << 15 ? -1 : N <= 1 << 16 ? -2 : N <= 1 << 17 ? -3 : -4;
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
     const Element* u, const Element* dy, const Element* pre, const Element* post, const u32* spectra, const SKIP* skip,
@@ -15,7 +16,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
     i64 post_channel, i64 splits) {
     SHARED_BYTES;
     const Row row(tables, shared_bytes);
-    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + MAXIMA_BYTES) + thread_index();  // transforms of u
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();  // transforms of u
     const i64 d = block_index_y(), split = W > 1 ? block_index() / CLUSTER : block_index() * GROUPS + row.at.warp;
     if (split >= splits) return;
     float sr[P][8], si[P][8];

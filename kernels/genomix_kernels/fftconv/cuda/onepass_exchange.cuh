@@ -6,14 +6,13 @@
 // In a cluster, n = M s + m and m = M / W s' + m': block c loads the tokens of its W / CLUSTER slices s', for all s. Threads
 // take the real transforms over s and send frequency q to block q, to the thread of the same number there: that one goes on
 // with a complex transform over s', whose shift (q + 1/4) / CLUSTER is that of the block, in place. So each token is read
-// once and written once, and crosses from block to block once each way.
+// once and written once, and crosses from block to block once each way. Of more blocks than slices two share a slice.
 //
 // Defined by the caller: see onepass_row.cuh.
 #pragma once
 
 #if W > 1
 constexpr int RADIX = CLUSTER > 1 ? CLUSTER : W;  // of the transform that takes real numbers
-constexpr int PLANE = 512 * P;                    // bytes of the slots (s, c)
 
 DEVICE int reversed(int i, int n) {
     int r = 0;
@@ -22,16 +21,17 @@ DEVICE int reversed(int i, int n) {
 }
 
 static_assert(P == 4 || P == 8, "a slot has four tiles");
-static_assert(CLUSTER == 1 || (P == W && W % CLUSTER == 0), "each thread has one unit of each slice, and a slice one block");
+static_assert(CLUSTER == 1 || P == W, "each thread has one unit of each slice");
+static_assert(CLUSTER == 1 || W % CLUSTER == 0 || CLUSTER == 2 * W, "a block has whole slices, or half a one");
 
-// Forward the real numbers x_s, pairs of them for four tiles, give frequencies in bit-reversed order.
-DEVICE void from_real(const float (&x)[RADIX][2][4], float up, u32 (&r)[4][RADIX], u32 (&i)[4][RADIX]) {
+// Forward the real numbers x_s, pairs of them for TOGETHER tiles, give frequencies in bit-reversed order.
+DEVICE void from_real(const float (&x)[RADIX][2][TOGETHER], float up, u32 (&r)[TOGETHER][RADIX], u32 (&i)[TOGETHER][RADIX]) {
     const u32 factors[RADIX / 2][8] = TWISTS;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
+    for (int j = 0; j < TOGETHER; ++j) {
 #pragma unroll
         for (int s = 0; s < RADIX / 2; ++s) {
-            const float (&a)[2][4] = x[s], (&b)[2][4] = x[s + RADIX / 2];
+            const float (&a)[2][TOGETHER] = x[s], (&b)[2][TOGETHER] = x[s + RADIX / 2];
             const u32 v = pack_fp16(up * a[0][j], up * a[1][j]);
             const u32 w = pack_fp16(up * b[0][j], up * b[1][j]);
             const u32 (&f)[8] = factors[s];
@@ -45,36 +45,36 @@ DEVICE void from_real(const float (&x)[RADIX][2][4], float up, u32 (&r)[4][RADIX
     }
 }
 // Backward, up to the last step: that gives the real numbers.
-DEVICE void to_real(u32 (&r)[4][RADIX], u32 (&i)[4][RADIX]) {
+DEVICE void to_real(u32 (&r)[TOGETHER][RADIX], u32 (&i)[TOGETHER][RADIX]) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
+    for (int j = 0; j < TOGETHER; ++j)
 #pragma unroll
         for (int half = 0; half < RADIX; half += RADIX / 2) butterflies<true, RADIX / 2>(r[j] + half, i[j] + half);
 }
 template <int STEP, class Sink>
-DEVICE void fetch(const Row& row, const Sink& sink, typename Sink::template Aside<4> (&aside)[STEP][2], int u, int start) {
+DEVICE void fetch(int first, const Sink& sink, typename Sink::template Aside<TOGETHER> (&aside)[STEP][2], int u, int start) {
 #pragma unroll
     for (int s = 0; s < STEP; ++s)
 #pragma unroll
-        for (int e = 0; e < 2; ++e) sink.fetch(row.first(u, start + s, e), aside[s][e]);
+        for (int e = 0; e < 2; ++e) sink.fetch(first + Row::further(u, start + s, e), aside[s][e]);
 }
 template <int STEP, class Sink>
-DEVICE void put(const Row& row, const Sink& sink, const typename Sink::template Aside<4> (&aside)[STEP][2],
-                const u32 (&r)[4][RADIX], const u32 (&i)[4][RADIX], int u, int start) {
+DEVICE void put(int first, const Sink& sink, const typename Sink::template Aside<TOGETHER> (&aside)[STEP][2],
+                const u32 (&r)[TOGETHER][RADIX], const u32 (&i)[TOGETHER][RADIX], int u, int start) {
     const u32 factors[RADIX / 2][8] = TWISTS;
 #pragma unroll
     for (int s = start; s < start + STEP; ++s) {
-        float y[2][4];
+        float y[2][TOGETHER];
         const u32 (&f)[8] = factors[s % (RADIX / 2)];
         const int o = s < RADIX / 2 ? 0 : 2, a = s % (RADIX / 2), b = a + RADIX / 2;
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
+        for (int j = 0; j < TOGETHER; ++j) {
             const u32 first_half = half_fma(i[j][a], f[o + 1], half_mul(r[j][a], f[o]));
             const u32 v = half_fma(i[j][b], f[o + 5], half_fma(r[j][b], f[o + 4], first_half));
             y[0][j] = low_fp16(v), y[1][j] = high_fp16(v);
         }
-        sink.store(row.first(u, s, 0), y[0], aside[s - start][0]);
-        sink.store(row.first(u, s, 1), y[1], aside[s - start][1]);
+        sink.store(first + Row::further(u, s, 0), y[0], aside[s - start][0]);
+        sink.store(first + Row::further(u, s, 1), y[1], aside[s - start][1]);
     }
 }
 
@@ -104,6 +104,7 @@ DEVICE void Row::write_tiles(const Words& re, const Words& im) const {
 #if W > 1 && CLUSTER == 1
 template <class Source> DEVICE float Row::load(Words& re, Words& im, const Source& source, int top) const {
     constexpr int UNITS = P / W;
+    const int n = first();
     float x[UNITS][W][2][4], most = 0.0f;
 #pragma unroll
     for (int u = 0; u < UNITS; ++u)
@@ -111,7 +112,7 @@ template <class Source> DEVICE float Row::load(Words& re, Words& im, const Sourc
         for (int s = 0; s < W; ++s)
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
-                source.load(first(u, s, e), x[u][s][e]);
+                source.load(n + further(u, s, e), x[u][s][e]);
 #pragma unroll
                 for (int j = 0; j < 4; ++j) most = fmaxf(most, fabsf(x[u][s][e][j]));
             }
@@ -134,6 +135,7 @@ template <class Source> DEVICE float Row::load(Words& re, Words& im, const Sourc
 template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& sink) const {
     transform_back<false>(re, im, tables);
     write_tiles(re, im);
+    const int n = first();
     barrier();
 #pragma unroll
     for (int u = 0; u < P / W; ++u) {
@@ -148,15 +150,17 @@ template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& s
         constexpr int STEP = Sink::IS_LARGE && W == 8 ? 2 : W;
 #pragma unroll
         for (int start = 0; start < W; start += STEP) {
-            typename Sink::template Aside<4> aside[STEP][2];
-            fetch<STEP>(*this, sink, aside, u, start);
-            put<STEP>(*this, sink, aside, r, i, u, start);
+            typename Sink::template Aside<TOGETHER> aside[STEP][2];
+            fetch<STEP>(n, sink, aside, u, start);
+            put<STEP>(n, sink, aside, r, i, u, start);
         }
     }
 }
 #endif
 
 #if CLUSTER > 1
+constexpr int PLANE = 512 * P;  // bytes of the slots (s, c)
+
 // those of a block's transform over slots: the same for all of its words
 struct RootsOfBlock {
     Tile r, i;
@@ -184,32 +188,49 @@ template <bool IS_BACKWARD> DEVICE void Row::over_slots() const {
         *slot_of_unit(0, to, 1) = make_uint4(im[s][0], im[s][1], im[s][2], im[s][3]);
     }
 }
+// words of frequency s for neighbouring tiles
+template <int COUNT> DEVICE void send_words(ClusterAddress to, const u32 (&x)[COUNT][CLUSTER], int s, ClusterAddress b) {
+    if constexpr (COUNT == 4) send(to, make_uint4(x[0][s], x[1][s], x[2][s], x[3][s]), b);
+    else send(to, make_uint2(x[0][s], x[1][s]), b);
+}
+template <int COUNT> DEVICE void load_words(ClusterAddress from, u32 (&x)[COUNT][CLUSTER], int s) {
+    if constexpr (COUNT == 4) {
+        const uint4 y = load_there(from);
+        x[0][s] = y.x, x[1][s] = y.y, x[2][s] = y.z, x[3][s] = y.w;
+    } else {
+        const uint2 y = load_two_there(from);
+        x[0][s] = y.x, x[1][s] = y.y;
+    }
+}
 template <class Source> DEVICE float Row::load(Words& re, Words& im, const Source& source, int top) const {
-    float x[SLICES][CLUSTER][2][4], most = 0.0f;
+    const int n = first();
+    float x[SLICES][CLUSTER][2][TOGETHER], most = 0.0f;
 #pragma unroll
     for (int u = 0; u < SLICES; ++u)
 #pragma unroll
         for (int s = 0; s < CLUSTER; ++s)
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
-                source.load(first(u, s, e), x[u][s][e]);
+                source.load(n + further(u, s, e), x[u][s][e]);
 #pragma unroll
-                for (int j = 0; j < 4; ++j) most = fmaxf(most, fabsf(x[u][s][e][j]));
+                for (int j = 0; j < TOGETHER; ++j) most = fmaxf(most, fabsf(x[u][s][e][j]));
             }
     const Scale scale(largest(most), top);  // from here on all blocks have read what was in the slots before
-    const uint4* mine = slot_of_unit(0, SLICES * rank, 0);
+    meetings.expect();
+    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
 #pragma unroll
     for (int u = 0; u < SLICES; ++u) {
-        u32 r[4][CLUSTER], i[4][CLUSTER];
+        u32 r[TOGETHER][CLUSTER], i[TOGETHER][CLUSTER];
         from_real(x[u], scale.up, r, i);
 #pragma unroll
         for (int s = 0; s < CLUSTER; ++s) {
             const ClusterAddress to = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
-            store_there(to, make_uint4(r[0][s], r[1][s], r[2][s], r[3][s]));
-            store_there(to + PLANE, make_uint4(i[0][s], i[1][s], i[2][s], i[3][s]));
+            const ClusterAddress sent = address_in_block(meetings.sent, reversed(s, CLUSTER));
+            send_words(to, r, s, sent);
+            send_words(to + PLANE, i, s, sent);
         }
     }
-    meet();
+    meetings.wait_for_sent();
     over_slots<false>();
     barrier();
     read_tiles(re, im);
@@ -219,32 +240,32 @@ template <class Source> DEVICE float Row::load(Words& re, Words& im, const Sourc
 template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& sink) const {
     transform_back<false>(re, im, tables);
     write_tiles(re, im);
+    const int n = first();
     barrier();
     over_slots<true>();
-    cluster_arrive();
+    meetings.say_ready();
     constexpr int EARLY = Sink::IS_LARGE ? 1 : SLICES;  // registers hold no more while values come from other blocks
     constexpr int STEP = Sink::IS_LARGE ? 2 : CLUSTER;
-    typename Sink::template Aside<4> aside[EARLY][STEP][2];
+    typename Sink::template Aside<TOGETHER> aside[EARLY][STEP][2];
 #pragma unroll
-    for (int u = 0; u < EARLY; ++u) fetch<STEP>(*this, sink, aside[u], u, 0);
-    cluster_wait();
-    const uint4* mine = slot_of_unit(0, SLICES * rank, 0);
+    for (int u = 0; u < EARLY; ++u) fetch<STEP>(n, sink, aside[u], u, 0);
+    meetings.wait_until_ready();
+    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
 #pragma unroll
     for (int u = 0; u < SLICES; ++u) {
-        u32 r[4][CLUSTER], i[4][CLUSTER];
+        u32 r[TOGETHER][CLUSTER], i[TOGETHER][CLUSTER];
 #pragma unroll
         for (int s = 0; s < CLUSTER; ++s) {
             const ClusterAddress from = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
-            const uint4 x = load_there(from), y = load_there(from + PLANE);
-            r[0][s] = x.x, r[1][s] = x.y, r[2][s] = x.z, r[3][s] = x.w;
-            i[0][s] = y.x, i[1][s] = y.y, i[2][s] = y.z, i[3][s] = y.w;
+            load_words(from, r, s);
+            load_words(from + PLANE, i, s);
         }
         to_real(r, i);
 #pragma unroll
         for (int start = 0; start < CLUSTER; start += STEP) {
             auto& ready = aside[Sink::IS_LARGE ? 0 : u];
-            if (Sink::IS_LARGE && u + start > 0) fetch<STEP>(*this, sink, ready, u, start);
-            put<STEP>(*this, sink, ready, r, i, u, start);
+            if (Sink::IS_LARGE && u + start > 0) fetch<STEP>(n, sink, ready, u, start);
+            put<STEP>(n, sink, ready, r, i, u, start);
         }
     }
 }

@@ -18,8 +18,60 @@
 #pragma once
 
 constexpr int SHARED_SLOTS = W > 1 ? 64 * P * W : 0;  // of 16 bytes
-constexpr int MAXIMA_BYTES = 128 * ((CLUSTER * W + 31) / 32);
-constexpr int SLICES = CLUSTER > 1 ? W / CLUSTER : 1;
+constexpr int CONTROL_BYTES = 128 * ((CLUSTER * W + 31) / 32) + (CLUSTER > 1 ? 256 : 0);  // maxima and barriers
+constexpr int SHARERS = CLUSTER > W ? CLUSTER / W : 1;  // blocks of a slice, see onepass_exchange.cuh
+constexpr int SLICES = CLUSTER > 1 && CLUSTER < W ? W / CLUSTER : 1;
+constexpr int TOGETHER = 4 / SHARERS;
+
+#if CLUSTER > 1
+// Where the blocks of a cluster wait for one another. Apart from maxima, values pass between warps of the same number only,
+// and only those wait. Phases of one kind are kept apart by others: between two of `largest` there are always one of another
+// kind and a barrier of each block, between two of another kind one of `largest`.
+struct Meetings {
+    SharedBarrier *maxima, *sent, *ready;  // for a warp: what others send to it, and what others have ready for it
+    u32 parities;
+    // No block writes to another before that has begun, or ends while others may still read from it.
+    DEVICE Meetings(const void* end) : parities(0) {
+        const Lane at;
+        SharedBarrier* first = reinterpret_cast<SharedBarrier*>(const_cast<void*>(end)) - 32;
+        maxima = first, sent = first + 1 + at.warp, ready = sent + W;
+        if (thread_index() == 0) start_barrier(maxima, 1);
+        if (at.lane == 0) start_barrier(sent, 1), start_barrier(ready, CLUSTER);
+        cluster_barrier();
+    }
+    DEVICE ~Meetings() { cluster_barrier(); }
+    DEVICE void wait(SharedBarrier* b, int kind) {
+        wait_for_phase(b, parities >> kind & 1);
+        parities ^= 1 << kind;
+    }
+    DEVICE float largest(float x, float* of_warps, int q) {
+        const int lane = Lane().lane;
+        if (thread_index() == 0) arrive_expecting(maxima, 4 * CLUSTER * W);
+        if (lane < CLUSTER) send(address_in_block(of_warps + q, lane), as_bits(x), address_in_block(maxima, lane));
+        wait(maxima, 0);
+#pragma unroll
+        for (int i = 0; i < CLUSTER * W; i += 32)
+            if (i + lane < CLUSTER * W) x = fmaxf(x, of_warps[i + lane]);
+        return greatest(x);
+    }
+    // before and after a warp's values come: each of the blocks sends its part
+    DEVICE void expect() {
+        if (Lane().lane == 0) arrive_expecting(sent, 1024 * W);
+    }
+    DEVICE void wait_for_sent() { wait(sent, 1); }
+    // the values that this warp has written are ready for others
+    DEVICE void say_ready() {
+        warp_barrier();
+        if (Lane().lane < CLUSTER) arrive_there(address_in_block(ready, Lane().lane));
+    }
+    DEVICE void wait_until_ready() { wait(ready, 2); }
+};
+#else
+struct Meetings {
+    DEVICE Meetings(const void*) {}
+    DEVICE float largest(float x, float*, int) { return x; }
+};
+#endif
 
 struct Row {
     Lane at;
@@ -28,41 +80,28 @@ struct Row {
     Tables tables;
     uint4* slots;   // of this block, see `slot`
     float* maxima;  // of the warps of the row
+    mutable Meetings meetings;
 
-    // No block writes to another before that has begun, or ends while others may still read from it.
     DEVICE Row(const uint4* all_tables, unsigned char* shared)
         : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane),
-          slots(reinterpret_cast<uint4*>(shared)), maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)) {
-        if (CLUSTER > 1) meet();
-    }
-    DEVICE ~Row() {
-        if (CLUSTER > 1) meet();
-    }
-    // All threads of the row wait for one another.
-    DEVICE void meet() const {
-        if (CLUSTER > 1) cluster_arrive(), cluster_wait();
-        else if (W > 1) barrier();
-    }
+          slots(reinterpret_cast<uint4*>(shared)), maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)),
+          meetings(maxima + CONTROL_BYTES / 4) {}
 
     DEVICE float largest(float x) const {
 #pragma unroll
         for (int mask = 16; mask; mask /= 2) x = fmaxf(x, shuffle_xor(x, mask));
         if (W == 1) return x;
-        if (CLUSTER > 1) {
-            if (at.lane < CLUSTER) store_there(address_in_block(maxima + q, at.lane), x);
-        } else if (at.lane == 0) {
-            maxima[q] = x;
-        }
-        meet();
-        if (CLUSTER == 1) {
+        if (CLUSTER > 1) return meetings.largest(x, maxima, q);
+        if (at.lane == 0) maxima[q] = x;
+        barrier();
 #pragma unroll
-            for (int i = 0; i < W; ++i) x = fmaxf(x, maxima[i]);
-            return x;
-        }
-#pragma unroll
-        for (int i = 0; i < CLUSTER * W; i += 32)
-            if (i + at.lane < CLUSTER * W) x = fmaxf(x, maxima[i + at.lane]);
-        return greatest(x);
+        for (int i = 0; i < W; ++i) x = fmaxf(x, maxima[i]);
+        return x;
+    }
+    // All threads of the row wait for one another.
+    DEVICE void meet() const {
+        if (CLUSTER > 1) largest(0.0f);
+        else if (W > 1) barrier();
     }
 
     // Where W > 1 a thread reads tokens in units: a pair of columns, row n2 and four tiles from 4 j4 on, for all s (of slice
@@ -70,10 +109,18 @@ struct Row {
     DEVICE int pair(int u) const { return P == 8 ? at.warp + W * u : 2 * (at.warp + W * u) + at.lane / 16; }
     DEVICE int n2() const { return P == 8 ? at.lane / 2 : at.lane % 16; }
     DEVICE int j4() const { return P == 8 ? at.lane % 2 : 0; }
-    // the first token of a unit, in column 2 pair + e
-    DEVICE int first(int u, int s, int e) const {
-        const int m = P * (16 * (2 * pair(CLUSTER > 1 ? 0 : u) + e) + n2()) + 4 * j4();
-        return CLUSTER > 1 ? M * s + M / W * (SLICES * rank + u) + m : M / W * s + m;
+    // Where two blocks share a slice: a thread has half the tiles of a unit, and a block half the rows of a warp's units
+    DEVICE int slice() const { return SHARERS == 1 ? SLICES * rank : rank / SHARERS; }
+    DEVICE int half() const { return SHARERS == 1 ? 0 : at.lane % 2; }
+    DEVICE int my_n2() const { return SHARERS == 1 ? n2() : 8 * (rank % 2) + (P == 8 ? at.lane / 4 : at.lane % 16 / 2); }
+    DEVICE int my_j4() const { return SHARERS == 1 ? j4() : P == 8 ? at.lane % 4 / 2 : 0; }
+    // the thread's first token, and how far from it the first of a unit is in column 2 pair + e
+    DEVICE int first() const {
+        const int n = M / W * slice() + P * (32 * pair(0) + my_n2()) + 4 * my_j4() + 2 * half();
+        return CLUSTER > 1 ? fresh(n) : n;
+    }
+    DEVICE static constexpr int further(int u, int s, int e) {
+        return 16 * P * e + (CLUSTER > 1 ? M * s + M / W * u : M / W * s + (P == 8 ? 32 : 64) * P * W * u);
     }
     // Where W = 1: the first token of word i = 2 hh + nb
     DEVICE int first(int i, int e) const { return P * (16 * (2 * at.t + 8 * (i % 2) + e) + at.g + 8 * (i / 2)); }

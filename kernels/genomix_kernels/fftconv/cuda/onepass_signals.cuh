@@ -1,6 +1,6 @@
 // What the one-pass convolutions read and write: signals, filters and their transforms.
 //
-// Defined by the caller: P, W, CLUSTER, VECTOR (tokens at once: 1, 4 or 8).
+// Defined by the caller: P, W, CLUSTER, VECTOR (tokens at once: 1, 2, 4 or 8).
 #pragma once
 
 constexpr int M = 256 * P * W, N = CLUSTER * M;  // points of a block and of a row
@@ -21,9 +21,11 @@ template <int COUNT> struct Tokens {
                 if (VECTOR == 8) {
                     const uint4 x = *reinterpret_cast<const uint4*>(from + n + i);
                     words[i / 2] = x.x, words[i / 2 + 1] = x.y, words[i / 2 + 2] = x.z, words[i / 2 + 3] = x.w;
-                } else {
+                } else if (VECTOR == 4) {
                     const uint2 x = *reinterpret_cast<const uint2*>(from + n + i);
                     words[i / 2] = x.x, words[i / 2 + 1] = x.y;
+                } else {
+                    words[i / 2] = *reinterpret_cast<const u32*>(from + n + i);
                 }
             }
         } else {
@@ -39,7 +41,8 @@ template <int COUNT> struct Tokens {
                 if (n + i >= seqlen) continue;
                 const u32* w = words + i / 2;
                 if (VECTOR == 8) store_streaming(to + n + i, make_uint4(w[0], w[1], w[2], w[3]));
-                else store_streaming(to + n + i, make_uint2(w[0], w[1]));
+                else if (VECTOR == 4) store_streaming(to + n + i, make_uint2(w[0], w[1]));
+                else *reinterpret_cast<u32*>(to + n + i) = w[0];
             }
         } else {
 #pragma unroll

@@ -93,7 +93,7 @@ DEVICE void from_right(Tile& re, Tile& im, const Tile& mr, const Tile& mi, const
     }
 }
 
-// Butterflies of N <= 4 words, unscaled. Forward from natural to bit-reversed order, backward the reverse.
+// Butterflies of N <= 8 words, unscaled. Forward from natural to bit-reversed order, backward the reverse.
 
 template <bool IS_BACKWARD, bool TURNS> DEVICE void butterfly(u32& ar, u32& ai, u32& br, u32& bi) {
     // the second, where it turns, is multiplied by -i after the butterfly or by i before it
@@ -105,8 +105,26 @@ template <bool IS_BACKWARD, bool TURNS> DEVICE void butterfly(u32& ar, u32& ai, 
         br = bi, bi = half_neg(r);
     }
 }
+// times exp(-2 pi i / 8), or its conjugate
+template <bool IS_BACKWARD> DEVICE void turn_by_an_eighth(u32& re, u32& im) {
+    constexpr u32 HALF_ROOT = 0x39a839a8u;  // of 1/2
+    const u32 sum = half_mul(half_add(re, im), HALF_ROOT), difference = half_mul(half_sub(im, re), HALF_ROOT);
+    re = IS_BACKWARD ? half_neg(difference) : sum;
+    im = IS_BACKWARD ? sum : difference;
+}
 template <bool IS_BACKWARD, int N> DEVICE void butterflies(u32* re, u32* im) {
-    static_assert(N <= 4, "no other roots than 1 and -i");
+    static_assert(N <= 8, "no other roots than the eighth ones");
+    if constexpr (N == 8) {
+        if (IS_BACKWARD) butterflies<IS_BACKWARD, 4>(re, im), butterflies<IS_BACKWARD, 4>(re + 4, im + 4);
+        if (IS_BACKWARD) turn_by_an_eighth<IS_BACKWARD>(re[5], im[5]), turn_by_an_eighth<IS_BACKWARD>(re[7], im[7]);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            butterfly<IS_BACKWARD, false>(re[i], im[i], re[i + 4], im[i + 4]);
+            butterfly<IS_BACKWARD, true>(re[i + 2], im[i + 2], re[i + 6], im[i + 6]);
+        }
+        if (!IS_BACKWARD) turn_by_an_eighth<IS_BACKWARD>(re[5], im[5]), turn_by_an_eighth<IS_BACKWARD>(re[7], im[7]);
+        if (!IS_BACKWARD) butterflies<IS_BACKWARD, 4>(re, im), butterflies<IS_BACKWARD, 4>(re + 4, im + 4);
+    }
     if constexpr (N == 2) butterfly<IS_BACKWARD, false>(re[0], im[0], re[1], im[1]);
     if constexpr (N == 4) {
         if (IS_BACKWARD) butterflies<IS_BACKWARD, 2>(re, im), butterflies<IS_BACKWARD, 2>(re + 2, im + 2);
