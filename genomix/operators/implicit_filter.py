@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from genomix.operators.parameter_rule import ParameterRule
 from genomix.operators.positional import PositionalFeatures
 from genomix_data.errors import SequenceTooLongError
+from genomix_kernels.implicit_filter import sine_filter
 
 
 class ImplicitFilter(nn.Module):
@@ -86,16 +86,7 @@ class ImplicitFilter(nn.Module):
         dtype = torch.promote_types(self.bias.dtype, torch.float32)
         with torch.autocast(device_type=device.type, enabled=False):
             z, t = self.pos_emb(length, start=start, dtype=dtype, device=device)
-            k = self._evaluate(z, dtype)
-            if self.modulate:
-                deltas = decay_rates(
-                    self.n_filters,
-                    fast_decay_pct=self.fast_decay_pct,
-                    slow_decay_pct=self.slow_decay_pct,
-                    decay_target=self.decay_target,
-                    device=device,
-                ).to(dtype)
-                k = k * (torch.exp(-deltas.abs()[:, None] * t) + self.shift)
+            k = self._evaluate(z, t)
             if self.normalized:
                 k = k / k.abs().sum(dim=0, keepdim=True)
         return k
@@ -153,16 +144,26 @@ class ImplicitFilter(nn.Module):
             rules["pos_emb.z"] = ParameterRule(lr=self.lr_pos_emb, weight_decay=0.0)
         return rules
 
-    def _evaluate(self, z: Float[Tensor, "L E"], dtype: torch.dtype) -> Float[Tensor, "C L"]:
-        *hidden_layers, last = [
-            layer for layer in self.implicit_filter.values() if isinstance(layer, nn.Linear)
-        ]
-        hidden = z
-        if hidden_layers:
-            freq = self.implicit_filter["1"].get_parameter("freq").to(dtype)
-            for layer in hidden_layers:
-                hidden = torch.sin(freq * F.linear(hidden, layer.weight.to(dtype), layer.bias.to(dtype)))
-        return last.weight.to(dtype) @ hidden.T
+    def _evaluate(self, z: Float[Tensor, "L E"], t: Float[Tensor, " L"]) -> Float[Tensor, "C L"]:
+        layers = [layer for layer in self.implicit_filter.values() if isinstance(layer, nn.Linear)]
+        has_sines = len(layers) > 1
+        window: dict[str, Any] = {}
+        if self.modulate:
+            deltas = decay_rates(
+                self.n_filters,
+                fast_decay_pct=self.fast_decay_pct,
+                slow_decay_pct=self.slow_decay_pct,
+                decay_target=self.decay_target,
+                device=z.device,
+            )
+            window = {"t": t, "decay": deltas.to(z.dtype).abs(), "shift": self.shift}
+        return sine_filter(
+            z,
+            [layer.weight.to(z.dtype) for layer in layers],
+            [layer.bias.to(z.dtype) for layer in layers[:-1]],
+            self.implicit_filter["1"].get_parameter("freq")[0].to(z.dtype) if has_sines else None,
+            **window,
+        )
 
 
 def decay_rates(

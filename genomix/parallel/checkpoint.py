@@ -10,16 +10,20 @@ layout on the mesh that reads, whatever mesh has written it.
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.tensor import DTensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from genomix.parallel.processes import Ranks
 from genomix_data.errors import CheckpointError
@@ -39,7 +43,7 @@ def save_sharded(path: Path, state: Mapping[str, Any], ranks: Ranks) -> None:
             every rank but for the shards of its DTensors.
         ranks: The processes.
     """
-    fresh, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    fresh, old = _names_beside(path)
     with ranks.first_alone() as is_first:
         if is_first:
             for stale in (fresh, old):
@@ -47,19 +51,44 @@ def save_sharded(path: Path, state: Mapping[str, Any], ranks: Ranks) -> None:
             fresh.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     rest = _without_tensors(state, (), tensors)
-    dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(fresh), save_distributed=True))
+    save(tensors, storage_writer=HuggingFaceStorageWriter(str(fresh), save_distributed=True))
     with ranks.first_alone() as is_first:
         if is_first:
             shapes = {
                 name: {"shape": list(tensor.shape), "dtype": _dtype_name(tensor)}
                 for name, tensor in tensors.items()
             }
-            text = json.dumps({"format": FORMAT, "tensors": shapes, "state": rest})
+            sizes = {file.name: file.stat().st_size for file in sorted(fresh.iterdir())}
+            text = json.dumps({"format": FORMAT, "files": sizes, "tensors": shapes, "state": rest})
             (fresh / STATE_FILE).write_text(text, encoding="utf-8")
-            if path.exists():
-                path.rename(old)
-            fresh.rename(path)
-            shutil.rmtree(old, ignore_errors=True)
+            _put_in_place(path, fresh, old)
+
+
+def put_in_place(path: Path) -> None:
+    """Finish what a run that was killed between two renames left: the complete checkpoint takes its name."""
+    fresh, old = _names_beside(path)
+    if not path.exists():
+        if (fresh / STATE_FILE).exists():  # which is written last
+            _put_in_place(path, fresh, old)
+        elif old.exists():
+            old.rename(path)
+
+
+def read_numbers(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the state that `save_sharded` wrote without its tensors, in whose places stand empty ones.
+
+    Args:
+        path: The folder.
+        required: Keys that the state must have.
+
+    Raises:
+        CheckpointError: as `load_sharded`.
+    """
+    values: dict[str, Any] = _with_tensors(_read_state_file(path)["state"], _Nothing())
+    missing = sorted(set(required) - values.keys())
+    if missing:
+        raise CheckpointError(f"{str(path)!r} lacks {', '.join(missing)}: it is no checkpoint of such a run.")
+    return values
 
 
 def load_sharded(
@@ -77,42 +106,76 @@ def load_sharded(
         CheckpointError: if the folder is missing, incomplete or damaged.
     """
     held = _read_state_file(path)
-    state, known = held["state"], held["tensors"]
-    layouts = {} if model is None else dict(model.state_dict())
-    names = _parameter_names(state)
+    owners = _Owners(model, read_numbers(path, required))
     tensors = {
-        name: _room(tuple(entry["shape"]), getattr(torch, entry["dtype"]), _owner(key, layouts, names))
-        for name, entry in known.items()
-        for key in [tuple(json.loads(name))]
+        name: _room(tuple(entry["shape"]), getattr(torch, entry["dtype"]), owners.of(tuple(json.loads(name))))
+        for name, entry in held["tensors"].items()
     }
     try:
-        dcp.load(
-            tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not dist.is_initialized()
-        )
-    except (dcp.api.CheckpointException, OSError, RuntimeError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="torch.distributed is disabled"
+            )  # that is what alone means
+            load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not _is_shared())
+    except (
+        CheckpointException,
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+    ) as error:
         raise CheckpointError(
             f"{str(path)!r} is damaged: its tensors cannot be read ({type(error).__name__}). "
             "Continue from an earlier checkpoint, or start the run again."
         ) from error
-    restored = _with_tensors(state, tensors)
-    missing = sorted(set(required) - restored.keys())
-    if missing:
-        raise CheckpointError(f"{str(path)!r} lacks {', '.join(missing)}: it is no checkpoint of such a run.")
+    restored: dict[str, Any] = _with_tensors(held["state"], tensors)
     return restored
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors put together from the shards of all ranks, on the CPU; all ranks must ask, the first gets them.
+def laid_out(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return a state of whole tensors, the same on every rank, with those of a model's parameters in their layout."""
+    owners = _Owners(model, state)
 
-    One tensor after the other is put together on the device, so that a model need not fit there.
+    def place(value: Any, key: Key) -> Any:
+        if isinstance(value, Mapping):
+            return {k: place(item, (*key, k)) for k, item in value.items()}
+        owner = owners.of(key) if isinstance(value, Tensor) else None
+        if isinstance(owner, DTensor) and owner.shape == value.shape:
+            on_device = value.to(owner.device)
+            return distribute_tensor(on_device, owner.device_mesh, owner.placements, src_data_rank=None)
+        return value
+
+    placed: dict[str, Any] = place(state, ())
+    return placed
+
+
+def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors on the CPU, put together from the shards of all ranks.
+
+    All ranks must ask, and the first gets them. One tensor after the other is put together on the device, so that a
+    model need not fit there.
     """
     whole: dict[str, Tensor] = {}
-    keeps = not dist.is_initialized() or dist.get_rank() == 0
     for name, tensor in tensors.items():
-        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        if keeps:
-            whole[name] = full.detach().cpu()
+        full = tensor.detach()
+        if isinstance(full, DTensor):
+            full = full.full_tensor()
+        if not _is_shared() or dist.get_rank() == 0:
+            whole[name] = full.to("cpu", copy=True)
     return whole
+
+
+def _names_beside(path: Path) -> tuple[Path, Path]:
+    """Return where a checkpoint is written, and where the one before stands while it is replaced."""
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+
+
+def _put_in_place(path: Path, fresh: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_state_file(path: Path) -> dict[str, Any]:
@@ -126,13 +189,22 @@ def _read_state_file(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{str(file)!r} is damaged ({type(error).__name__}).") from error
-    if not isinstance(held, dict) or not {"format", "tensors", "state"} <= held.keys():
+    if not isinstance(held, dict) or not {"format", "files", "tensors", "state"} <= held.keys():
         raise CheckpointError(f"{str(file)!r} does not describe a checkpoint of a training run.")
     if held["format"] != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {held['format']}, this genomix knows {FORMAT}. "
             "Continue the run with the version that began it."
         )
+    for name, size in held["files"].items():
+        beside = path / name
+        found = beside.stat().st_size if beside.exists() else None
+        if found != size:
+            state = "is missing" if found is None else f"has {found:,} bytes"
+            raise CheckpointError(
+                f"{str(path)!r} is damaged: {name} {state}, and was written with {size:,}. "
+                "Continue from an earlier checkpoint, or start the run again."
+            )
     return held
 
 
@@ -161,30 +233,33 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return [_with_tensors(item, tensors) for item in value["list"]]
 
 
-def _parameter_names(state: Any) -> list[str]:
-    """Return the names of the optimizer's parameters by their number, as its groups have them; none without one."""
-    optimizer = _with_tensors(_item(state, "optimizer"), _Nothing())
-    groups = optimizer.get("param_groups", []) if isinstance(optimizer, dict) else []
-    return [name for group in groups for name in group.get("names", [])]
-
-
 class _Nothing(dict[str, Tensor]):
     def __missing__(self, key: str) -> Tensor:
         return torch.empty(0)
 
 
-def _item(state: Any, name: str) -> Any:
-    return next((item for key, item in state["items"] if key == name), None)
+class _Owners:
+    """Finds the parameter that a tensor of a state belongs to: by a name in its place, or its optimizer's number.
 
+    Args:
+        model: Whose parameters; none without one.
+        state: Its optimizer's groups say the names of the parameters in their order.
+    """
 
-def _owner(key: Key, layouts: Mapping[str, Tensor], names: list[str]) -> Tensor | None:
-    """Return the parameter that a tensor of a state belongs to: by a name in its place, or its optimizer's number."""
-    for part in reversed(key):
-        if isinstance(part, str) and part in layouts:
-            return layouts[part]
-    if key[:2] == ("optimizer", "state") and isinstance(key[2], int) and key[2] < len(names):
-        return layouts.get(names[key[2]])
-    return None
+    def __init__(self, model: nn.Module | None, state: Mapping[str, Any]) -> None:
+        self._layouts: dict[str, Tensor] = {} if model is None else dict(model.state_dict())
+        optimizer = state.get("optimizer")
+        groups = optimizer.get("param_groups", []) if isinstance(optimizer, Mapping) else []
+        self._names = [name for group in groups for name in group.get("names", [])]
+
+    def of(self, key: Key) -> Tensor | None:
+        """Return the parameter, or None."""
+        for part in reversed(key):
+            if isinstance(part, str) and part in self._layouts:
+                return self._layouts[part]
+        if key[:2] == ("optimizer", "state") and isinstance(key[2], int) and key[2] < len(self._names):
+            return self._layouts.get(self._names[key[2]])
+        return None
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, owner: Tensor | None) -> Tensor:
@@ -192,6 +267,10 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, owner: Tensor | None) -> T
     if isinstance(owner, DTensor) and owner.shape == shape:
         return torch.empty_like(owner, dtype=dtype)
     return torch.empty(shape, dtype=dtype)
+
+
+def _is_shared() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def _dtype_name(tensor: Tensor) -> str:

@@ -72,9 +72,49 @@ def exchange(
         split: Axis that is dealt out; a multiple of the ranks.
         join: Another axis; grows by the number of ranks.
     """
-    assert x.shape[split] % context.size == 0, f"{x.shape[split]} cannot be dealt out to {context.size} ranks"
-    y: Tensor = _Exchange.apply(x, context, split, join)  # type: ignore[no-untyped-call]
-    return y
+    return Exchange(x, context, split=split, join=join).finish()
+
+
+class Exchange:
+    """An `exchange` that is under way while the device does something else; so is that of the gradient.
+
+    What is done between the two calls in the forward pass hides the exchange, and the backward pass of the same hides
+    the exchange of the gradient.
+
+    Args:
+        x: As of `exchange`.
+        context: Likewise.
+        split: Likewise.
+        join: Likewise.
+    """
+
+    def __init__(self, x: Shaped[Tensor, "..."], context: ContextGroup, *, split: int, join: int) -> None:
+        assert x.shape[split] % context.size == 0, (
+            f"{x.shape[split]} cannot be dealt out to {context.size} ranks"
+        )
+        self.context, self.split, self.join = context, split, join
+        self._underway: tuple[dist.Work, Tensor] | None = None
+        self._shares: Tensor = _Start.apply(x, self)  # type: ignore[no-untyped-call]
+
+    def finish(self) -> Shaped[Tensor, "..."]:
+        """Return the result; to be called once."""
+        y: Tensor = _Finish.apply(self._shares, self)  # type: ignore[no-untyped-call]
+        return y
+
+    def send(self, x: Tensor, split: int) -> Tensor:
+        """Begin to send each rank its share of an axis, and return where the others' will be, by rank of origin."""
+        shares = torch.unflatten(x, split, (self.context.size, -1)).movedim(split, 0).contiguous()
+        theirs = torch.empty_like(shares)
+        work = dist.all_to_all_single(theirs, shares, group=self.context.group, async_op=True)
+        self._underway = work, shares
+        return theirs
+
+    def receive(self, theirs: Tensor, join: int) -> Tensor:
+        """Wait for what `send` began, and return it side by side along an axis."""
+        assert self._underway is not None, "nothing was sent"
+        self._underway[0].wait()
+        self._underway = None
+        return theirs.movedim(0, join).flatten(join, join + 1)
 
 
 def gather(x: Shaped[Tensor, "..."], context: ContextGroup) -> Shaped[Tensor, "P ..."]:
@@ -128,16 +168,28 @@ class _WithTokensBefore(torch.autograd.Function):
         return own, None, None
 
 
-class _Exchange(torch.autograd.Function):
+class _Start(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, context: ContextGroup, split: int, join: int) -> Tensor:
-        ctx.context, ctx.split, ctx.join = context, split, join
-        return _all_to_all(x, context, split, join)
+    def forward(ctx: Any, x: Tensor, both: Exchange) -> Tensor:
+        ctx.both = both
+        return both.send(x, both.split)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.both.receive(shares, ctx.both.split), None
+
+
+class _Finish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, shares: Tensor, both: Exchange) -> Tensor:
+        ctx.both = both
+        return both.receive(shares, both.join)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _all_to_all(grad, ctx.context, ctx.join, ctx.split), None, None, None
+        return ctx.both.send(grad, ctx.both.join), None
 
 
 class _Gather(torch.autograd.Function):
@@ -154,14 +206,6 @@ class _Gather(torch.autograd.Function):
         theirs = torch.empty_like(grad, memory_format=torch.contiguous_format)
         dist.all_to_all_single(theirs, grad.contiguous(), group=ctx.context.group)
         return theirs.sum(0), None
-
-
-def _all_to_all(x: Tensor, context: ContextGroup, split: int, join: int) -> Tensor:
-    shares = torch.unflatten(x, split, (context.size, -1)).movedim(split, 0).contiguous()
-    theirs = torch.empty_like(shares)
-    dist.all_to_all_single(theirs, shares, group=context.group)
-    # by rank of origin, which is the order along the joined axis
-    return theirs.movedim(0, join).flatten(join, join + 1)
 
 
 def _hops(n: int, seqlen: int, context: ContextGroup) -> list[tuple[int, int]]:

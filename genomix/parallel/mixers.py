@@ -19,7 +19,7 @@ from genomix.operators.attention import RotaryAttention, attend
 from genomix.operators.attention_backends import attend_causally
 from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
 from genomix.operators.hyena import HyenaOperator
-from genomix.parallel.collectives import ContextGroup, exchange, gather, with_tokens_before
+from genomix.parallel.collectives import ContextGroup, Exchange, exchange, gather, with_tokens_before
 from genomix_data.errors import ConfigError
 from genomix_kernels.causal_fir import causal_fir
 from genomix_kernels.fftconv import fftconv
@@ -29,6 +29,9 @@ from genomix_kernels.modal_conv import modal_conv
 
 ALIGNMENT = 64
 """Tokens before a part are fetched in multiples of this, so that what follows them stays aligned for the kernels."""
+
+GROUPS = 4
+"""Groups of channels that a long convolution is taken in: a quarter of its exchanges is waited for."""
 
 
 class ContextHyenaOperator(HyenaOperator):
@@ -42,19 +45,42 @@ class ContextHyenaOperator(HyenaOperator):
         Raises:
             SequenceTooLongError: if all parts together are longer than ``l_max``.
         """
-        filters, skips = self._own_filters(x.shape[1])
+        underway, skips = self._own_filters(x.shape[1])  # while the projections are taken
         extended, before = with_tokens_before(
             x, _aligned(self.short_filter.weight.shape[-1] - 1), self.context
         )
         features = self._featurize(extended)[..., before:]
         first_gate, *gates, v = features.chunk(self.order + 1, dim=1)
-        for gate, k, skip in zip(reversed(gates), filters, skips, strict=True):
-            v = exchange(v * gate, self.context, split=1, join=2)
-            v = exchange(fftconv(v, k, skip), self.context, split=2, join=1)
+        for gate, filters, skip in zip(reversed(gates), underway, skips, strict=True):
+            v = self._convolved(v, gate, filters, skip)
         return v * first_gate
 
-    def _own_filters(self, seqlen: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return this rank's channels of the filters at all positions, and their skip gains.
+    def _convolved(
+        self,
+        v: Float[Tensor, "B D L"],
+        gate: Float[Tensor, "B D L"],
+        filters: Exchange,
+        skip: Float[Tensor, " d"],
+    ) -> Float[Tensor, "B D L"]:
+        """Return the long convolution of the gated values.
+
+        Channels go in groups, so that the exchange of one hides behind the transforms of another.
+        """
+        context = self.context
+        groups = [torch.unflatten(x, 1, (context.size, -1)).chunk(GROUPS, dim=2) for x in (v, gate)]
+        there = [
+            Exchange((a * b).flatten(1, 2), context, split=1, join=2) for a, b in zip(*groups, strict=True)
+        ]
+        h = filters.finish()[0]
+        back = [
+            Exchange(fftconv(part.finish(), k, gain), context, split=2, join=1)
+            for part, k, gain in zip(there, h.chunk(GROUPS), skip.chunk(GROUPS), strict=True)
+        ]
+        results = [torch.unflatten(part.finish(), 1, (context.size, -1)) for part in back]
+        return torch.cat(results, dim=2).flatten(1, 2)
+
+    def _own_filters(self, seqlen: int) -> tuple[list[Exchange], list[Tensor]]:
+        """Return this rank's channels of the filters at all positions, on their way, and their skip gains.
 
         Filters are functions of the position: each rank evaluates them at its own positions, for all channels, so that
         the work and what is kept of it is shared too.
@@ -62,9 +88,10 @@ class ContextHyenaOperator(HyenaOperator):
         context = self.context
         self.filter_fn.check_length(context.size * seqlen)  # on every rank, or the others would wait for ever
         taps = self.filter_fn(seqlen, start=context.rank * seqlen)
-        # a filter may end before the sequence does: zeros from there on, as parts are exchanged in one size
-        parts = self._split_filters(F.pad(taps, (0, seqlen - taps.shape[1])))
-        filters = [exchange(part[None], context, split=1, join=2)[0] for part in parts]
+        if taps.shape[1] < seqlen:  # the filter ends early, and parts are exchanged in one size
+            taps = F.pad(taps, (0, seqlen - taps.shape[1]))
+        parts = self._split_filters(taps)
+        filters = [Exchange(part[None], context, split=1, join=2) for part in parts]
         skips = [skip.chunk(context.size)[context.rank] for skip in self._split_filters(self.filter_fn.bias)]
         return filters, skips
 
@@ -125,7 +152,8 @@ class ContextRotaryAttention(RotaryAttention):
         missing = -self.n_heads % context.size
         if missing:
             q, k, v = (F.pad(part, (0, 0, 0, 0, 0, missing)) for part in (q, k, v))
-        q, k, v = (exchange(part, context, split=1, join=2) for part in (q, k, v))
+        underway = [Exchange(part, context, split=1, join=2) for part in (q, k, v)]
+        q, k, v = (part.finish() for part in underway)
         y = exchange(attend_causally(q, k, v), context, split=2, join=1)
         return self._merge(y[:, : self.n_heads])
 

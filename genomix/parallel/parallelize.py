@@ -1,5 +1,8 @@
 """From a plain language model to one that works on a mesh of processes; its parameters keep their names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -52,11 +55,23 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def forget_filters(model: nn.Module) -> None:
-    """Drop the long filters that were kept for inference.
+@contextmanager
+def forward_passes_alone(model: nn.Module) -> Iterator[None]:
+    """Make forward passes without a backward pass in the block; afterwards a model is as if there had been none.
 
-    A filter is kept until its parameters change, and memory that FSDP2 lends to parameters does not tell when they do.
+    Long filters that inference keeps until their parameters change are dropped, because memory that FSDP2 lends to
+    parameters does not tell when they do; and so is what FSDP2 has gathered, and would not gather again.
     """
+    _forget_filters(model)
+    try:
+        yield
+    finally:
+        _forget_filters(model)
+        if isinstance(model, FSDPModule):
+            model.reshard()
+
+
+def _forget_filters(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, ImplicitFilter):
             module.forget()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,8 +18,11 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from genomix.parallel.collectives import ContextGroup
+from genomix.parallel.launched import n_launched
 from genomix.parallel.shape import AXES, MeshShape
 from genomix_data.errors import ConfigError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others before it gives up: as long as a large genome takes to be indexed by one."""
@@ -80,6 +84,12 @@ class Ranks:
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return int(shared)
 
+    def from_first(self, value: T) -> T:
+        """Return what the first rank has; values of the others do not count."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
     def wait(self) -> None:
         """Wait until all ranks have come here."""
         self.largest(0)  # on the CPU: a barrier of NCCL's would hold the GPU
@@ -99,11 +109,6 @@ class Ranks:
             any_failed = self.largest(int(failed))
         if any_failed:
             raise RuntimeError("another process of this run failed; what it said stands above.")
-
-
-def n_launched() -> int:
-    """Return how many processes a launcher has started for this run; 1 where there is none."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
@@ -133,9 +138,16 @@ def joined(shape: MeshShape, device: torch.device) -> Iterator[Ranks]:
         # gloo carries what the CPUs agree on, next to NCCL
         backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE)
+    mesh = init_device_mesh(place.type, shape.sizes, mesh_dim_names=AXES)
     try:
-        mesh = init_device_mesh(place.type, shape.sizes, mesh_dim_names=AXES)
         yield Ranks(mesh, shape, place)
-    finally:
-        if is_ours:
-            dist.destroy_process_group()
+    except KeyboardInterrupt:  # which all of them have agreed on
+        _leave(is_ours)
+        raise
+    # after an error of this rank the others may wait for it, and to leave would be to wait for them
+    _leave(is_ours)
+
+
+def _leave(is_ours: bool) -> None:
+    if is_ours:
+        dist.destroy_process_group()

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.model import StripedHyena2
+from genomix.parallel.batches import part_of_tokens
 from genomix.parallel.parallelize import is_sharded, parallelize
 from genomix.parallel.processes import Ranks
 from genomix_data.lm_batch import LMBatch
@@ -78,8 +79,7 @@ class _LossOfPart(nn.Module):
         self.sums = sums
 
     def forward(self, batch: LMBatch) -> tuple[Tensor, Tensor]:
-        part = LMBatch(*(None if x is None else self.ranks.part_of(x) for x in batch))  # type: ignore[arg-type]
-        total, count = self.sums(self.model, part)
+        total, count = self.sums(self.model, part_of_tokens(batch, self.ranks))
         everyone = self.ranks.sum(torch.stack([total.detach().double(), count.double()]))
         # A batch of nothing but N has no loss, rather than 0 / 0.
         n_targets = torch.where(everyone[1] > 0, everyone[1], 1.0)

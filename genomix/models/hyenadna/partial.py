@@ -2,7 +2,7 @@
 
 In both a filter is shorter than the input. A token sees ``filter_len - 1`` tokens back in each layer, and what is
 further away through the layers only. Results are models of another config, which a model folder keeps; parameters are
-shared with the model that they were made of. Source: Fu et al. 2023, FlashFFTConv, arXiv:2311.05908, section 3.3.
+shared with the model that they were made of. Source: Fu et al. 2023, FlashFFTConv, arXiv:2311.05908.
 """
 
 import copy

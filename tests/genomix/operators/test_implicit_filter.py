@@ -41,12 +41,13 @@ def make_filter(variant: str) -> tuple[ImplicitFilter, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_against_official_filters(variant: str) -> None:
+def test_against_official_filters(variant: str, device: str) -> None:
     filters, stored = make_filter(variant)
+    filters = filters.to(device)
     lengths = [int(key.removeprefix("k_L")) for key in stored if key.startswith("k_L")]
     assert len(lengths) == 3
     for length in lengths:
-        assert_close(filters(length), stored[f"k_L{length}"][0].T)
+        assert_close(filters(length).cpu(), stored[f"k_L{length}"][0].T)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -48,9 +48,11 @@ def test_gradients_and_names_are_the_same_under_every_policy(family: str) -> Non
     assert list(model.state_dict()) == names
     kept, expected = found["none"]
     assert len(expected) == len(list(model.parameters()))
-    for policy, (_, gradients) in found.items():
+    for name_of_policy, (_, gradients) in found.items():
         for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected[name], rtol=1e-6, atol=1e-7, msg=f"{policy} {name}")
+            torch.testing.assert_close(
+                gradient, expected[name], rtol=1e-6, atol=1e-7, msg=f"{name_of_policy} {name}"
+            )
     assert found["auto"][0] == kept, "on a CPU nothing is computed again by itself"
     assert found["block"][0] < found["mixer"][0] < kept
     assert found["block"][0] < found["mlp"][0] < kept

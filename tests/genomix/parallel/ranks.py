@@ -19,10 +19,12 @@ Work = Callable[[Ranks, Path], Any]
 
 def run_on_ranks(shape: MeshShape, work: Work, folder: Path) -> list[Any]:
     """Return what ``work(ranks, folder)`` returned on each rank of a mesh; what it raises fails the test."""
-    multiprocessing.set_forkserver_preload([__name__, "genomix.training.task"])  # torch is imported once
+    multiprocessing.set_forkserver_preload([__name__, "genomix.training.pretrain"])  # torch is imported once
     folder.mkdir(parents=True, exist_ok=True)
     arguments = (shape, work, folder, _free_port())
-    start_processes(_rank, arguments, nprocs=shape.n_processes, start_method="forkserver")
+    start_processes(  # type: ignore[no-untyped-call]
+        _rank, arguments, nprocs=shape.n_processes, start_method="forkserver"
+    )
     return [pickle.loads((folder / f"rank{rank}").read_bytes()) for rank in range(shape.n_processes)]
 
 

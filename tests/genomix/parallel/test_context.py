@@ -49,6 +49,7 @@ MODELS: dict[str, AnyConfig] = {
     "hyena-20-taps": hyenadna(n_layers=1, l_max=40, filter_len=20, extended_len=80),
     "hyena-order-3": hyenadna(n_layers=1, order=3, normalized=True, lr_pos_emb=1e-3),
     "hyena-standalone-order-4": hyenadna(n_layers=1, order=4, channel_layout="standalone"),
+    "hyena-whose-filter-ends-early": hyenadna(n_layers=1, filter_len=20, l_max=40, extended_len=80),
     "se": stripedhyena2("S"),
     "se-with-skip-in-thirds": stripedhyena2("S", se_has_skip=True, is_interleaved=False),
     "mr-longer-than-a-part": stripedhyena2("M"),

@@ -23,13 +23,11 @@ from tests.genomix.parallel.test_context import MODELS
 BATCH, SEQLEN, STEPS, ACCUMULATE = 4, 32, 3, 2
 
 MESHES = {
-    "data": MeshShape(data=2),
-    "context": MeshShape(data=1, context=2),
-    "shard": MeshShape(data=1, shard=2),
-    "data x context": MeshShape(data=2, context=2),
-    "shard x context": MeshShape(data=1, shard=2, context=2),
-    "shards over context": MeshShape(data=1, context=2, strategy="fsdp"),
-    "data x shard": MeshShape(data=2, shard=2),
+    "data x context": ("hyena", MeshShape(data=2, context=2)),
+    "data x shard": ("hyena", MeshShape(data=2, shard=2)),
+    "shard x context": ("all-mixers", MeshShape(data=1, shard=2, context=2)),
+    "shards over context": ("all-mixers", MeshShape(data=1, context=2, strategy="fsdp")),
+    "data": ("all-mixers", MeshShape(data=2)),
 }
 
 
@@ -81,20 +79,23 @@ def on_one_process(name: str) -> tuple[list[tuple[float, float]], dict[str, Tens
     return train(model, loss_of), model.state_dict()
 
 
-def on_a_mesh(ranks: Ranks, folder: Path) -> Any:
-    found = {}
-    for name in ("hyena", "all-mixers"):
-        model = small_model(name)
+class OnAMesh:
+    """On each rank."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, ranks: Ranks, folder: Path) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
+        model = small_model(self.name)
         step = ParallelStep(model, ranks, sums)
 
-        def loss_of(whole: LMBatch, is_last: bool, step: ParallelStep = step) -> tuple[Tensor, Tensor]:
+        def loss_of(whole: LMBatch, is_last: bool) -> tuple[Tensor, Tensor]:
             rows = slice(ranks.batch_part, None, ranks.shape.n_batch_parts)
             own = LMBatch(whole.inputs[rows], whole.targets[rows], _rows(whole.weights, rows))
             return step.loss(own, is_last=is_last)
 
         curve = train(model, loss_of)
-        found[name] = curve, whole_tensors(model.state_dict())
-    return found
+        return curve, whole_tensors(model.state_dict())
 
 
 def _rows(x: Tensor | None, rows: slice) -> Tensor | None:
@@ -103,17 +104,16 @@ def _rows(x: Tensor | None, rows: slice) -> Tensor | None:
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_three_steps_are_those_of_one_process(mesh: str, tmp_path: Path) -> None:
-    results = run_on_ranks(MESHES[mesh], on_a_mesh, tmp_path)
-    for name in ("hyena", "all-mixers"):
-        expected_curve, expected = on_one_process(name)
-        for result in results:
-            curve, _ = result[name]
-            assert curve == [pytest.approx(point, rel=TOLERANCE[torch.float32]) for point in expected_curve]
-        _, weights = results[0][name]
-        assert weights.keys() == expected.keys()
-        for parameter, values in weights.items():
-            # the softmax is taken in single precision
-            assert relative_rms_error(values, expected[parameter]) < TOLERANCE[torch.float32], parameter
+    name, shape = MESHES[mesh]
+    expected_curve, expected = on_one_process(name)
+    results = run_on_ranks(shape, OnAMesh(name), tmp_path)
+    for curve, _ in results:
+        assert curve == [pytest.approx(point, rel=TOLERANCE[torch.float32]) for point in expected_curve]
+    weights = results[0][1]
+    assert weights.keys() == expected.keys()
+    for parameter, values in weights.items():
+        # the softmax is taken in single precision
+        assert relative_rms_error(values, expected[parameter]) < TOLERANCE[torch.float32], parameter
 
 
 def test_a_batch_without_targets_has_no_loss(tmp_path: Path) -> None:
