@@ -26,6 +26,10 @@ class CheckpointError(GenomixError):
     """A checkpoint is damaged, or belongs to another model."""
 
 
+class DiskFullError(GenomixError):
+    """An output does not fit on its disk; what was there before is whole."""
+
+
 class SequenceTooLongError(GenomixError):
     """A sequence has more tokens than the model was built for."""
 

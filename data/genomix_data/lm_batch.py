@@ -66,7 +66,8 @@ class LetterCoder:
         self._inputs = bytes(table)
         known = {letter for letter in (*_BASES, EOS) if table[letter] != tokenizer.unk_id}
         self._targets = bytes(table[i] if i in known else NO_TARGET for i in range(256))
-        self._acgt = np.array(tokenizer.acgt_ids)
+        acgt = set(tokenizer.acgt_ids)
+        self._acgt_targets = bytes(i if i in acgt else NO_TARGET for i in table)
 
     def training_batch(self, windows: Windows, soft_mask_weight: float = 1.0) -> LMBatch:
         """Return windows as a batch, soft-masked targets with their weight."""
@@ -78,11 +79,9 @@ class LetterCoder:
 
     def held_out_batch(self, windows: Windows, scored: Bool[np.ndarray, "B L"]) -> HeldOutBatch:
         """Return windows as a batch in which A, C, G and T are targets where ``scored`` allows."""
-        ids = to_ids(windows, self._inputs).copy()
-        counted = scored & np.isin(ids[:, 1:], self._acgt)
-        tokens = torch.from_numpy(ids)
-        targets = tokens[:, 1:].masked_fill(~torch.from_numpy(counted), NO_TARGET)
-        return HeldOutBatch(tokens[:, :-1], targets, torch.from_numpy(soft_mask(windows[:, 1:])))
+        inputs, targets = _coded(windows[:, :-1], self._inputs), _coded(windows[:, 1:], self._acgt_targets)
+        targets.masked_fill_(~torch.from_numpy(scored), NO_TARGET)
+        return HeldOutBatch(inputs, targets, torch.from_numpy(soft_mask(windows[:, 1:])))
 
 
 def _coded(letters: Windows, table: bytes) -> UInt8[Tensor, "B L"]:

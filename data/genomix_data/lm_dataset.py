@@ -16,7 +16,7 @@ from genomix_data.lm_batch import EOS, PAD, HeldOutBatch, LetterCoder, LMBatch
 from genomix_data.n_policy import NPolicy
 from genomix_data.packing import PackedStream
 from genomix_data.sampler import Blend, EpochOrder, mix64, mix64_array
-from genomix_data.tiling import Tiles
+from genomix_data.tiling import Tiles, numbers_of
 
 _STRAND, _GENOME = 2, 4  # what a random number is for, so that they do not depend on each other
 
@@ -197,14 +197,6 @@ def _reversed(letters: UInt8[np.ndarray, " n"]) -> UInt8[np.ndarray, " n"]:
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class _HeldOutWindow:
-    region: int
-    start: int
-    first_scored: int
-    """Position (0-based, in the contig) of the first base that this window is to predict."""
-
-
 class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
     """Windows in which every held-out base but the first of its region is predicted exactly once.
 
@@ -226,19 +218,30 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         self.regions = corpus.regions[split]
         self.seqlen = seqlen
         self._coder = LetterCoder(corpus.tokenizer)
-        windows: list[_HeldOutWindow] = []
-        for number, region in enumerate(self.regions):
-            start, first_scored = region.start, region.start + 1
-            while first_scored < region.end:
-                windows.append(_HeldOutWindow(number, start, first_scored))
-                first_scored = start + seqlen + 1
-                start += seqlen - overlap
-        if limit is not None and limit < len(windows):
-            windows = [windows[int(i)] for i in np.linspace(0, len(windows) - 1, limit).round()]
-        self.windows = windows
+        self._store, self._contig = numbers_of(corpus, self.regions)
+        starts = np.array([region.start for region in self.regions], dtype=np.int64)
+        ends = np.array([region.end for region in self.regions], dtype=np.int64)
+        stride = seqlen - overlap
+        # The first window of a region reaches its base seqlen, each further one `stride` bases more.
+        counts = 1 + np.maximum(0, -(-(ends - starts - seqlen - 1) // stride))
+        self._region = np.repeat(np.arange(len(counts)), counts)
+        turn = np.arange(len(self._region)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._start = starts[self._region] + turn * stride
+        self._skipped = np.where(turn > 0, overlap, 0)
+        if limit is not None and limit < len(self._region):
+            chosen = np.linspace(0, len(self._region) - 1, limit).round().astype(np.int64)
+            self._region, self._start = self._region[chosen], self._start[chosen]
+            self._skipped = self._skipped[chosen]
+        self._n_letters = np.minimum(seqlen + 1, ends[self._region] - self._start)
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self._region)
+
+    def locate(self, index: int) -> Interval:
+        """Return where the letters of a window come from."""
+        start = int(self._start[index])
+        chrom = self.regions[int(self._region[index])].chrom
+        return Interval(chrom, start, start + int(self._n_letters[index]))
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         """Return the letters ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count.
@@ -247,11 +250,24 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         """
         if index < 0:
             return np.full(2, PAD, dtype=np.uint8), 0
-        window = self.windows[index]
-        region = self.regions[window.region]
-        end = min(window.start + self.seqlen + 1, region.end)
-        letters = self.corpus.letters(Interval(region.chrom, window.start, end))
-        return letters, window.first_scored - window.start - 1
+        return self.corpus.letters(self.locate(index)), int(self._skipped[index])
+
+    def batch(self, first: int, stop: int) -> HeldOutBatch:
+        """Return windows ``first`` to ``stop`` (exclusive) as one batch, as `collate` makes it of them one by one."""
+        regions, n_letters = self._region[first:stop], self._n_letters[first:stop]
+        starts = self._start[first:stop]
+        width = int(n_letters.max())
+        letters = np.empty((len(regions), width), dtype=np.uint8)
+        stores = self._store[regions]
+        for number, store in enumerate(self.corpus.stores):
+            rows = np.flatnonzero(stores == number)
+            if rows.size:
+                letters[rows] = store.gather(self._contig[regions[rows]], starts[rows], width)
+        for row in np.flatnonzero(n_letters < width).tolist():
+            letters[row, n_letters[row] :] = PAD
+        places = np.arange(width - 1)
+        scored = (places >= self._skipped[first:stop, None]) & (places < n_letters[:, None] - 1)
+        return self._coder.held_out_batch(letters, scored)
 
     def collate(self, windows: Sequence[tuple[NDArray[np.uint8], int]]) -> HeldOutBatch:
         """Return windows as one batch; only A, C, G and T that are this window's to score are targets."""

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from genomix_data.alphabet import COMPLEMENT, IUPAC_ANY_CASE
 from genomix_data.errors import ConfigError, SequenceTooLongError
 from genomix_data.lm_batch import IGNORED
-from genomix_data.sampler import EpochOrder, mix64
+from genomix_data.sampler import EpochOrder, mix64, mix64_array, ordered_indices
 from genomix_data.tokenizers.protocol import Tokenizer
 
 _STRAND = 2
@@ -46,6 +46,19 @@ class SampleOrder:
             return number % self.n, False
         epoch, index = EpochOrder(self.n, self.seed).locate(number)
         return index, self.rc_augment and bool(mix64(self.seed, epoch, index, _STRAND) & 1)
+
+    def locate_epoch(self, epoch: int) -> tuple[Int64[np.ndarray, " n"], NDArray[np.bool_]]:
+        """Return the samples of an epoch in order, and which are shown as their reverse complement.
+
+        The same as `locate` of each of its numbers, many times as fast.
+        """
+        numbers = np.arange(self.n, dtype=np.int64)
+        if self.seed is None:
+            return numbers, np.zeros(self.n, dtype=bool)
+        index = ordered_indices(self.seed, epoch, numbers, self.n)
+        if not self.rc_augment:
+            return index, np.zeros(self.n, dtype=bool)
+        return index, (mix64_array(self.seed, epoch, index, _STRAND) & np.uint64(1)).astype(bool)
 
 
 class LabelledBatch(NamedTuple):
@@ -124,7 +137,7 @@ class TargetSequences(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
     def __init__(
         self,
         ids: Sequence[NDArray[np.uint8]],
-        targets: Float32[NDArray[np.float32], "n T"],
+        targets: Float32[np.ndarray, "n T"],
         tokenizer: Tokenizer,
         *,
         seed: int | None,

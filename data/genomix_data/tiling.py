@@ -71,7 +71,7 @@ class Tiles:
         tiles = np.maximum(1, -(-(self._stops - self._starts - 1) // stride))
         self._ends = np.cumsum(tiles)
         self._firsts = self._ends - tiles
-        self._store, self._contig = _numbers_of(corpus, self.regions)
+        self._store, self._contig = numbers_of(corpus, self.regions)
         self._kept: Numbers | None = None
         self.n, self.n_left_out = int(self._ends[-1]), 0
         if not policy.keeps_all:
@@ -154,7 +154,7 @@ class Tiles:
             )
 
 
-def _numbers_of(corpus: Corpus, regions: Sequence[Interval]) -> tuple[Numbers, Numbers]:
+def numbers_of(corpus: Corpus, regions: Sequence[Interval]) -> tuple[Numbers, Numbers]:
     """Return the number of the store of each region, and of its contig there."""
     places = [corpus.contigs[region.chrom] for region in regions]
     contigs = [corpus.stores[number].contig_index(own) for number, own in places]

@@ -1,7 +1,8 @@
 """Variants as a table: TSV, CSV or Parquet with the columns chrom, pos, ref, alt and, where there is one, id.
 
 ``pos`` is 1-based, as in VCF. Column names are recognised in any case and with ``#`` in front; lines that begin with
-``##`` are passed over, so what `genomix score` writes as TSV can be read back. Other columns are not looked at.
+``##`` are passed over, so what `genomix score` writes as TSV can be read back. Other columns are looked at by
+`variant_rows` only.
 """
 
 import csv
@@ -10,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ _NAMES = {
 _FIELDS = ("chrom", "pos", "id", "ref", "alt")
 _VCF_HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
-Cells = tuple[str, str, str, str, str]
+Cells = tuple[str, ...]
+"""Contig, position, id, REF, ALT, and further columns that were asked for."""
 
 
 def read_variants(path: str | os.PathLike[str]) -> list[Variant]:
@@ -42,7 +45,7 @@ def read_variants(path: str | os.PathLike[str]) -> list[Variant]:
             whole number or an allele is not made of letters.
     """
     variants: list[Variant] = []
-    for place, (chrom, pos, identifier, ref, alts) in _rows(Path(path)):
+    for place, (chrom, pos, identifier, ref, alts, *_) in _rows(Path(path)):
         if not is_position(pos):
             raise InputFileError(f"{place}: position {pos!r} is not a whole number, 1 for the first base.")
         for alt in alts.split(","):
@@ -51,6 +54,15 @@ def read_variants(path: str | os.PathLike[str]) -> list[Variant]:
             except GenomixError as error:
                 raise InputFileError(f"{place}: {error}") from error
     return variants
+
+
+def variant_rows(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, Cells]]:
+    """Yield the place of each row, and its contig, position, id, REF, ALT and the cells of ``columns``, as text.
+
+    Raises:
+        InputFileError: if the file cannot be read, or a column is missing or double.
+    """
+    return _rows(Path(path), columns)
 
 
 def write_variants(
@@ -118,30 +130,35 @@ class TableAsVcf(io.RawIOBase):
         return n
 
 
-def _rows(source: Path) -> Iterator[tuple[str, Cells]]:
-    """Yield the place and the cells of each row, in the order of `_FIELDS`; ``.`` where there is no id."""
+def _rows(source: Path, more: Sequence[str] = ()) -> Iterator[tuple[str, Cells]]:
+    """Yield the place and the cells of each row, in the order of `_FIELDS` and ``more``; ``.`` where there is no id."""
+    rows: Iterator[tuple[str, list[str]]]
     if is_parquet(source):
-        places = _places(source, parquet_columns(source))
-        wanted = [places[name] for name in _FIELDS if name in places]
-        rows = read_parquet(source, wanted)
-        order = {name: i for i, name in enumerate(name for name in _FIELDS if name in places)}
+        names = parquet_columns(source)
+        places = _places(source, names)
+        extra = [_column(source, names, name) for name in more]
+        fields = [name for name in _FIELDS if name in places]
+        rows = read_parquet(source, [*(places[name] for name in fields), *extra])
+        order = {name: i for i, name in enumerate(fields)}
+        extra = list(range(len(fields), len(fields) + len(more)))
     else:
-        rows, order = _text_table(source)
+        rows, order, extra = _text_table(source, more)
     for place, cells in rows:
         found = [cells[order[name]] if name in order else "." for name in _FIELDS]
         # A column of numbers with a gap in it is written as 7.0 by pandas.
-        yield (
-            place,
-            (found[0], found[1].removesuffix(".0"), found[2] or ".", found[3] or ".", found[4] or "."),
-        )
+        site = (found[0], found[1].removesuffix(".0"), found[2] or ".", found[3] or ".", found[4] or ".")
+        yield place, (*site, *(cells[column] for column in extra))
 
 
-def _text_table(source: Path) -> tuple[Iterator[tuple[str, list[str]]], dict[str, int]]:
+def _text_table(
+    source: Path, more: Sequence[str]
+) -> tuple[Iterator[tuple[str, list[str]]], dict[str, int], list[int]]:
     lines = _text_lines(source)
     _, header = next(lines)
     separator = max("\t,", key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     order = _places(source, names)
+    extra = [_column(source, names, name) for name in more]
     csv.field_size_limit(sys.maxsize)  # an allele may be longer than csv takes by itself
 
     def rows() -> Iterator[tuple[str, list[str]]]:
@@ -153,7 +170,24 @@ def _text_table(source: Path) -> tuple[Iterator[tuple[str, list[str]]], dict[str
                 )
             yield f"{source}:{number}", cells
 
-    return rows(), order
+    return rows(), order, extra
+
+
+def _column(source: Path, names: Sequence[str], wanted: str) -> int:
+    """Return where a further column stands; its name must be there as it is given, and once."""
+    plain = [name.strip().lstrip("#") for name in names]
+    if plain.count(wanted) == 1:
+        return plain.index(wanted)
+    if wanted in plain:
+        raise InputFileError(
+            f"table of variants {str(source)!r} has column {wanted!r} {plain.count(wanted)} times; rename one."
+        )
+    close = get_close_matches(wanted.lower(), {name.lower(): name for name in plain}, n=1)
+    meant = next((name for name in plain if close and name.lower() == close[0]), None)
+    hint = f" Did you mean {meant!r}?" if meant else ""
+    raise InputFileError(
+        f"table of variants {str(source)!r} has no column {wanted!r}; it has {preview(names, 20)}.{hint}"
+    )
 
 
 def _text_lines(source: Path) -> Iterator[tuple[int, str]]:

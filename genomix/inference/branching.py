@@ -9,7 +9,7 @@ from there. Being causal, a model needs of the trunk only what it remembers of t
   branch adds the convolution of what differs from it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -60,11 +60,29 @@ class Branches:
     ids: Int[Tensor, "N L"]
 
 
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Places of trunks at which the whole prediction of the next token is wanted, ``rows`` and ``at`` of ``(P,)``."""
+
+    rows: Int[Tensor, " P"]
+    at: Int[Tensor, " P"]
+
+    def hidden(self, hidden: Float[Tensor, "B L D"], begin: int = 0) -> Float[Tensor, "Q D"]:
+        """Return the states at those places that lie in this piece of the trunks, which begins at ``begin``."""
+        here = (self.at >= begin) & (self.at < begin + hidden.shape[1])
+        return hidden[self.rows[here], self.at[here] - begin]
+
+
+PROBES = -2
+"""What `branch_log_likelihood` yields the logits of probes under."""
+
+
 def branch_log_likelihood(
     model: BranchingModel,
     trunks: Int[Tensor, "B L"],
     branches: Sequence[Branches],
     *,
+    probes: Probes | None = None,
     chunk: int = PREFILL_CHUNK,
 ) -> Iterator[tuple[int, Float[Tensor, "N M"]]]:
     """Yield the log-likelihoods of branches, and then of their trunks, token by token in nats.
@@ -73,50 +91,78 @@ def branch_log_likelihood(
         model: In eval mode, on the device of ``trunks``.
         trunks: Token ids of the trunks.
         branches: In any order; each comes once.
+        probes: Places before the last token of trunks, in the order of ``at``.
         chunk: Tokens that a model continued from states is fed at a time; changes nothing beyond rounding.
 
     Yields:
         The index in ``branches`` and ``log p`` of the tokens at ``start + 1`` and on, ``(N, L - 1)``; the index -1 and
         ``log p`` of the tokens of the trunks from the second on, ``(B, L - 1)``, as `token_log_likelihood` gives it.
-        fp32 (fp64 for an fp64 model).
+        fp32 (fp64 for an fp64 model). With probes, `PROBES` and their logits, ``(P, V)``.
     """
-    if not branches:
+    if not branches and probes is None:
         yield -1, token_log_likelihood(model, trunks)
-    elif isinstance(model, TracingModel):
-        hidden, trace = model.trace(trunks[:, :-1])
-        for index, those in enumerate(branches):
-            tail = model.branch(those.ids[:, :-1], trace, those.rows, those.start)
-            yield index, log_probabilities(model, tail, those.ids[:, 1:])
+    elif not branches or isinstance(model, TracingModel):
+        if isinstance(model, TracingModel) and branches:
+            hidden, trace = model.trace(trunks[:, :-1])
+            for index, those in enumerate(branches):
+                tail = model.branch(those.ids[:, :-1], trace, those.rows, those.start)
+                yield index, log_probabilities(model, tail, those.ids[:, 1:])
+        else:
+            hidden = model.hidden_states(trunks[:, :-1])
+        if probes is not None:
+            yield PROBES, model.logits(probes.hidden(hidden))
         yield -1, log_probabilities(model, hidden, trunks[:, 1:])
     else:
-        yield from _by_state(model, trunks, branches, chunk)
+        yield from _by_state(model, trunks, branches, probes, chunk)
 
 
 def _by_state(
-    model: BranchingModel, trunks: Int[Tensor, "B L"], branches: Sequence[Branches], chunk: int
+    model: BranchingModel,
+    trunks: Int[Tensor, "B L"],
+    branches: Sequence[Branches],
+    probes: Probes | None,
+    chunk: int,
 ) -> Iterator[tuple[int, Tensor]]:
     seqlen = trunks.shape[1]
+    probed: list[Tensor] = []
     state = model.init_state(len(trunks), max_len=seqlen - 1)
     pieces: list[Tensor] = []
     begin = 0
+
+    def note(hidden: Tensor, at: int) -> None:
+        if probes is not None:
+            probed.append(probes.hidden(hidden, at))
+
     for index in sorted(range(len(branches)), key=lambda each: branches[each].start):
         those = branches[index]
-        for piece, after in _walk(model, trunks[:, begin : those.start + 1], state, chunk):
+        for piece, after in _walk(model, trunks[:, begin : those.start + 1], state, chunk, begin, note):
             pieces.append(piece)
             state = after
         begin = those.start
         room = model.init_state(len(those.rows), max_len=begin + those.ids.shape[1] - 1)
         forked = [fork_into(each, those.rows, empty) for each, empty in zip(state, room, strict=True)]
         yield index, torch.cat([piece for piece, _ in _walk(model, those.ids, forked, chunk)], dim=1)
-    pieces.extend(piece for piece, _ in _walk(model, trunks[:, begin:], state, chunk))
+    pieces.extend(piece for piece, _ in _walk(model, trunks[:, begin:], state, chunk, begin, note))
+    if probes is not None:
+        yield PROBES, model.logits(torch.cat(probed))
     yield -1, torch.cat(pieces, dim=1)
 
 
 def _walk(
-    model: BranchingModel, ids: Int[Tensor, "B L"], state: ModelState, chunk: int
+    model: BranchingModel,
+    ids: Int[Tensor, "B L"],
+    state: ModelState,
+    chunk: int,
+    begin: int = 0,
+    note: Callable[[Tensor, int], None] | None = None,
 ) -> Iterator[tuple[Float[Tensor, "B C"], ModelState]]:
-    """Feed all tokens but the last; yield ``log p`` of the token after each, and the state."""
+    """Feed all tokens but the last; yield ``log p`` of the token after each, and the state.
+
+    ``note`` is shown the hidden states of each chunk and where they begin; ``begin`` is where ``ids`` do.
+    """
     at = 1
     for hidden, after in extend_in_chunks(model, ids[:, :-1], state, chunk=chunk):
+        if note is not None:
+            note(hidden, begin + at - 1)
         yield log_probabilities(model, hidden, ids[:, at : at + hidden.shape[1]]), after
         at += hidden.shape[1]

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -72,7 +72,7 @@ class Embedding(Generic[Key]):
     """
 
     key: Key
-    rows: Float[NDArray[np.float32], "rows D"]
+    rows: Float32[np.ndarray, "rows D"]
     bounds: list[tuple[int, int]]
 
 

@@ -13,7 +13,8 @@ _ALREADY_WARNED: set[int] = set()
 def check_length(config: AnyConfig, n_tokens: int, what: str, remedy: str) -> None:
     """Raise where an input is longer than the model can take; log a warning, once, beyond what it was trained at.
 
-    The filters of HyenaDNA end at ``l_max``. StripedHyena 2 takes any length, and has seen none beyond its context.
+    The filters of HyenaDNA end at ``l_max``; with ``extended_len`` it takes more with the same filters. StripedHyena 2
+    takes any length, and has seen none beyond its context.
 
     Args:
         config: Of the model.
@@ -26,8 +27,9 @@ def check_length(config: AnyConfig, n_tokens: int, what: str, remedy: str) -> No
     """
     longest = config.longest_input
     if longest is not None and n_tokens > longest:
+        limit = "l_max" if longest == config.context_len else "extended_len"
         raise SequenceTooLongError(
-            f"{what} does not fit the model, whose context is {longest:,} tokens (l_max). {remedy}"
+            f"{what} does not fit the model, whose context is {longest:,} tokens ({limit}). {remedy}"
         )
     if n_tokens > config.context_len and config.context_len not in _ALREADY_WARNED:
         _ALREADY_WARNED.add(config.context_len)

@@ -1,157 +1,265 @@
-"""Class probabilities of sequences; those of one sequence do not depend on which others are in its batch."""
+"""What a fine-tuned model says of sequences; what it says of one does not depend on which others are in its batch."""
 
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 
 from genomix.checkpoint.native import LoadedModel, load_model
-from genomix.heads.classifier import SequenceClassifier
-from genomix_data.errors import CheckpointError
-from genomix_data.table_dataset import encode_sequences, pad_right
+from genomix.heads.build import HeadModel
+from genomix.heads.sequence_model import HeadKind
+from genomix.inference.examples import Examples, Slots
+from genomix.inference.head_scores import all_scores
+from genomix.inference.regions import sequences_of
+from genomix_data.errors import CheckpointError, InputFileError
+from genomix_data.table_dataset import encode_sequences
 from genomix_data.tables import read_sequences
-from genomix_data.tokenizers import CharTokenizer
+from genomix_data.tables.pairs import read_pair_table
+from genomix_data.tables.parquet import is_parquet
+from genomix_data.text_input import open_text
+from genomix_data.tokenizers import Tokenizer
 
 TooLong = Literal["error", "truncate"]
-BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Sequences to predict.
+
+    Args:
+        sequences: Letters; of variants, those with REF.
+        source: Where they are from, for messages.
+        alts: Of variants, the letters with ALT.
+        places: Columns that say what each row is, in the order of an output table: ``name``, or ``chrom``, ``start``,
+            ``end`` and ``strand``.
+    """
+
+    sequences: Sequence[str]
+    source: str = "the sequences"
+    alts: Sequence[str] | None = None
+    places: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Class probabilities in the order of the table.
+    """What a model says, in the order of the input.
 
     Args:
-        probabilities: ``(n, C)``, rows sum to 1.
+        probabilities: ``(n, C)``: of classes, rows sum to 1; of labels, each on its own; of a regression, the numbers.
+            Of single bases, all bases of all sequences one after the other.
         class_names: Names of the columns.
         n_truncated: Sequences of which only the first bases were looked at.
         model_sha256: The weights that predicted.
+        kind: What the columns mean.
+        lengths: Bases of each sequence that were looked at.
+        places: As in `Inputs`.
     """
 
     probabilities: NDArray[np.float64]
     class_names: tuple[str, ...]
     n_truncated: int
     model_sha256: str
+    kind: HeadKind = "classifier"
+    lengths: tuple[int, ...] = ()
+    places: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def predicted(self) -> list[str]:
-        """Name of the most probable class of each sequence."""
+        """Name of the most probable class of each row."""
         return [self.class_names[column] for column in self.probabilities.argmax(axis=1)]
 
 
 def predict(
     model_folder: str | os.PathLike[str],
-    table: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None,
     *,
     sequence_column: str = "sequence",
-    batch_size: int = BATCH_SIZE,
+    bed: str | os.PathLike[str] | None = None,
+    genome: str | os.PathLike[str] | None = None,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     too_long: TooLong | None = None,
+    both_strands: bool | None = None,
 ) -> Predictions:
-    """Return the class probabilities of every sequence of a CSV or TSV file; labels are not needed.
+    """Return what a model says of every sequence of a file; labels are not needed.
 
     Args:
-        model_folder: A classifier that ``genomix finetune`` wrote.
-        table: The file.
+        model_folder: A model that ``genomix finetune`` wrote, with any head.
+        table: CSV, TSV or Parquet with a column of sequences (of variants: ``ref_sequence`` and ``alt_sequence``), or a
+            FASTA; None where a BED file is given.
         sequence_column: Name of the column of sequences.
-        batch_size: Sequences at once.
+        bed: Regions of ``genome`` instead of a table.
+        genome: FASTA of the regions.
+        batch_size: Sequences at once; by memory if None.
         device: Where to compute.
         too_long: What to do with sequences longer than the model takes; by default as in fine-tuning.
+        both_strands: Average both strands; by default as in fine-tuning.
 
     Raises:
-        CheckpointError: if the folder is no classifier.
-        InputFileError: if the table cannot be used.
+        CheckpointError: if the folder is no model with a head.
+        InputFileError: if the input cannot be used.
         SequenceTooLongError: if a sequence is too long.
     """
-    loaded = load_classifier(model_folder, device=device)
-    sequences = read_sequences(table, sequence_column=sequence_column)
-    return predict_sequences(
-        loaded, sequences, batch_size=batch_size, device=device, too_long=too_long, source=str(table)
+    loaded = load_head_model(model_folder, device=device)
+    inputs = read_inputs(
+        table,
+        sequence_column=sequence_column,
+        bed=bed,
+        genome=genome,
+        is_pairs=loaded.head_model.kind == "variant_classifier",
     )
+    return predict_inputs(
+        loaded,
+        inputs,
+        batch_size=batch_size,
+        device=device,
+        too_long=too_long,
+        both_strands=both_strands,
+    )
+
+
+def read_inputs(
+    table: str | os.PathLike[str] | None,
+    *,
+    sequence_column: str = "sequence",
+    bed: str | os.PathLike[str] | None = None,
+    genome: str | os.PathLike[str] | None = None,
+    is_pairs: bool = False,
+) -> Inputs:
+    """Return the sequences of a table, a FASTA, or regions of a genome.
+
+    Raises:
+        InputFileError: if a variant model gets single sequences, or the input cannot be read.
+        ConfigError: if it is not clear what the input is.
+    """
+    if is_pairs:
+        if table is None or _is_fasta(table):
+            raise InputFileError(
+                "this model reads pairs of sequences; give a table with the columns ref_sequence and alt_sequence."
+            )
+        pairs = read_pair_table(table, label_column=None)
+        return Inputs(pairs.sequences, str(table), alts=pairs.alts)
+    if table is not None and bed is None and genome is None and not _is_fasta(table):
+        return Inputs(read_sequences(table, sequence_column=sequence_column), str(table))
+    found = list(sequences_of(table, bed, genome))
+    letters = [text for _, text in found]
+    if bed is None:
+        return Inputs(letters, str(table), places={"name": [place.name for place, _ in found]})
+    if not found:
+        raise InputFileError(f"{str(bed)!r} has no regions. Check the file.")
+    columns = {
+        "chrom": [place.name for place, _ in found],
+        "start": [str(place.offset) for place, _ in found],
+        "end": [str(place.offset + place.length) for place, _ in found],
+        "strand": ["-" if place.is_reverse else "+" for place, _ in found],
+    }
+    return Inputs(letters, str(bed), places=columns)
 
 
 def predict_sequences(
     loaded: LoadedModel,
     sequences: Sequence[str],
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     too_long: TooLong | None = None,
+    both_strands: bool | None = None,
     source: str = "the sequences",
 ) -> Predictions:
-    """Return the class probabilities of sequences by a loaded classifier; see `predict`."""
-    tokenizer = char_tokenizer(loaded)
-    ids, n_truncated = encode_sequences(
-        sequences,
-        tokenizer,
-        loaded.classifier.config.l_max,
-        too_long=too_long or trained_too_long(loaded),
-        source=source,
+    """Return what a loaded model says of sequences; see `predict`."""
+    return predict_inputs(
+        loaded,
+        Inputs(sequences, source),
+        batch_size=batch_size,
+        device=device,
+        too_long=too_long,
+        both_strands=both_strands,
     )
-    probabilities = predict_probabilities(
-        loaded.classifier, ids, tokenizer.pad_id, batch_size=batch_size, device=device
-    )
-    return Predictions(probabilities, class_names_of(loaded), n_truncated, loaded.sha256)
 
 
-@torch.inference_mode()
-def predict_probabilities(
-    model: SequenceClassifier,
-    ids: Sequence[NDArray[np.uint8]],
-    pad_id: int,
+def predict_inputs(
+    loaded: LoadedModel,
+    inputs: Inputs,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
-) -> Float[NDArray[np.float64], "n C"]:
-    """Return the class probabilities of tokenized sequences, in their order; softmax in fp64.
+    too_long: TooLong | None = None,
+    both_strands: bool | None = None,
+) -> Predictions:
+    """Return what a loaded model says of sequences or pairs; see `predict`."""
+    model = loaded.head_model
+    slots, n_truncated = encode_inputs(model, loaded.tokenizer, inputs, too_long or trained_too_long(loaded))
+    both = trained_both_strands(loaded) if both_strands is None else both_strands
+    examples = Examples(slots, loaded.tokenizer, device=device, both_strands=both)
+    scores = all_scores(model, examples, both_strands=both, batch_size=batch_size)
+    return Predictions(
+        scores,
+        class_names_of(loaded),
+        n_truncated,
+        loaded.sha256,
+        kind=model.kind,
+        lengths=tuple(len(row) for row in slots[0]),
+        places=inputs.places,
+    )
 
-    Sequences of like length go together, so that little padding is computed.
 
-    Args:
-        model: On ``device``; left in the mode (train or eval) that it was in.
-        ids: Token ids of each sequence.
-        pad_id: Id that fills batches up.
-        batch_size: Sequences at once.
-        device: Where to compute.
+def encode_inputs(
+    model: HeadModel, tokenizer: Tokenizer, inputs: Inputs, too_long: TooLong
+) -> tuple[Slots, int]:
+    """Return the ids of sequences or pairs as the model takes them, and how many were cut to its longest input.
+
+    Raises:
+        SequenceTooLongError: naming the first that is too long.
     """
-    was_training = model.training
-    model.eval()
-    result = np.empty((len(ids), model.n_classes))
-    order = np.argsort([len(row) for row in ids], kind="stable")
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        batch, lengths = pad_right([ids[row] for row in rows], pad_id)
-        logits = model(batch.to(device), lengths.to(device))
-        result[rows] = logits.double().softmax(dim=1).cpu().numpy()
-    model.train(was_training)
-    return result
+    slots = []
+    n_truncated = 0
+    for letters in (inputs.sequences, *([inputs.alts] if inputs.alts is not None else [])):
+        # Soft-masked bases are bases: the byte tokenizer of StripedHyena 2 would take them for other letters.
+        ids, n_cut = encode_sequences(
+            [text.upper() for text in letters],
+            tokenizer,
+            longest_input(model),
+            too_long=too_long,
+            source=inputs.source,
+        )
+        slots.append(ids)
+        n_truncated += n_cut
+    return slots, n_truncated
 
 
-def load_classifier(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> LoadedModel:
-    """Return a classifier that ``genomix finetune`` wrote, with the names of its classes.
+def longest_input(model: HeadModel) -> int:
+    """Return the most bases of a sequence that a model takes beside its soft prompt; a large number for no limit."""
+    longest = model.config.longest_input
+    return sys.maxsize if longest is None else longest - model.prompt_len
+
+
+def load_head_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> LoadedModel:
+    """Return a model that ``genomix finetune`` wrote, with any head and the names of its outputs.
 
     Raises:
         CheckpointError: if the folder holds something else.
     """
-    loaded = load_model(folder, device=device, expect="classifier")
+    loaded = load_model(folder, device=device)
+    model = loaded.head_model
     names = class_names_of(loaded)
-    if len(names) != loaded.classifier.n_classes:
+    if len(names) != model.n_outputs:
         raise CheckpointError(
-            f"{str(loaded.path)!r} names {len(names)} classes but has {loaded.classifier.n_classes} outputs. "
+            f"{str(loaded.path)!r} names {len(names)} classes but has {model.n_outputs} outputs. "
             "Restore its config.json."
         )
     return loaded
 
 
 def class_names_of(loaded: LoadedModel) -> tuple[str, ...]:
-    """Return the names of a classifier's classes, in the order of its outputs; numbers where it has none."""
+    """Return the names of a model's classes, labels or targets, in their order; numbers where it has none."""
     head = loaded.head_info or {}
-    names = head.get("class_names") or [str(number) for number in range(loaded.classifier.n_classes)]
+    names = head.get("class_names") or [str(number) for number in range(loaded.head_model.n_outputs)]
     return tuple(str(name) for name in names)
 
 
@@ -160,44 +268,16 @@ def trained_too_long(loaded: LoadedModel) -> TooLong:
     return "truncate" if (loaded.head_info or {}).get("too_long") == "truncate" else "error"
 
 
-def char_tokenizer(loaded: LoadedModel) -> CharTokenizer:
-    """Return the tokenizer of a HyenaDNA checkpoint."""
-    return cast(CharTokenizer, loaded.tokenizer)
+def trained_both_strands(loaded: LoadedModel) -> bool:
+    """Return whether fine-tuning averaged both strands in its test."""
+    return bool((loaded.head_info or {}).get("both_strands", False))
 
 
-def write_predictions(
-    out: TextIO,
-    predictions: Predictions,
-    *,
-    labels: Sequence[str] | None = None,
-    near_copies: Sequence[bool] | NDArray[np.bool_] | None = None,
-) -> None:
-    """Write predictions as TSV: row (1-based), true label where known, prediction, and one probability a class.
-
-    Args:
-        out: Where to write.
-        predictions: What to write.
-        labels: True label of each sequence.
-        near_copies: Whether each sequence has a near copy in training; a last column says yes or no.
-    """
-    header = ["row", *(["label"] if labels is not None else []), "predicted"]
-    last = ["near_copy_in_training"] if near_copies is not None else []
-    out.write("\t".join([*header, *(f"p_{name}" for name in predictions.class_names), *last]) + "\n")
-    for row, (name, values) in enumerate(zip(predictions.predicted, predictions.probabilities, strict=True)):
-        cells = [str(row + 1), *([labels[row]] if labels is not None else []), name]
-        cells += [f"{value:.6g}" for value in values]
-        if near_copies is not None:
-            cells.append("yes" if near_copies[row] else "no")
-        out.write("\t".join(cells) + "\n")
-
-
-def write_predictions_file(
-    path: Path,
-    predictions: Predictions,
-    *,
-    labels: Sequence[str] | None = None,
-    near_copies: Sequence[bool] | NDArray[np.bool_] | None = None,
-) -> None:
-    """Write predictions to a plain TSV file at ``path``."""
-    with path.open("w", encoding="utf-8", newline="\n") as out:
-        write_predictions(out, predictions, labels=labels, near_copies=near_copies)
+def _is_fasta(path: str | os.PathLike[str]) -> bool:
+    if str(path) == "-":
+        return True
+    source = Path(path)
+    if is_parquet(source):
+        return False
+    with open_text(source, "table or FASTA") as text:
+        return text.readline().startswith(">")

@@ -85,8 +85,14 @@ class Assembly:
                     f"{self._example}. Check that VCF and FASTA are of the same assembly, or let such records "
                     "stay unscored with --check-ref w."
                 )
-        if ENOUGH_TO_JUDGE <= self._checked <= CHECKED_FIRST and self._fraction > self._max_mismatch:
-            raise self._wrong_assembly()
+        if ENOUGH_TO_JUDGE <= self._checked <= CHECKED_FIRST:
+            self._judge()
+
+    def note_agreeing(self) -> None:
+        """Count a record whose REF is what the FASTA has; see `note_ref`."""
+        self._checked += 1
+        if self._mismatched and ENOUGH_TO_JUDGE <= self._checked <= CHECKED_FIRST:
+            self._judge()
 
     def check_at_end(self) -> None:
         """Call when all records are read.
@@ -98,6 +104,10 @@ class Assembly:
             raise self._no_contig_matches(list(self._resolved))
         all_wrong = SMALL_FILE <= self._checked < ENOUGH_TO_JUDGE and self._mismatched == self._checked
         if all_wrong and self._max_mismatch < 1.0:
+            raise self._wrong_assembly()
+
+    def _judge(self) -> None:
+        if self._fraction > self._max_mismatch:
             raise self._wrong_assembly()
 
     @property

@@ -66,12 +66,27 @@ class ScoreSample:
             key = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
             if key in self._keys or (len(self._kept) == self._size and -self._kept[0][0] < key):
                 continue
-            entry = (-key, replace(site, alts=(alt,)), score.llr)
+            entry = (-key, replace(site, alts=(alt,), info=None, haplotypes=None), score.llr)
             if len(self._kept) < self._size:
                 heapq.heappush(self._kept, entry)
             else:
                 self._keys.remove(-heapq.heappushpop(self._kept, entry)[0])
             self._keys.add(key)
+
+    def to_json(self) -> list[list[Any]]:
+        """Return what is kept as JSON values, for `restore`."""
+        return [
+            [key, site.chrom, site.pos, site.ref, site.alts[0], site.where, llr]
+            for key, site, llr in self._kept
+        ]
+
+    def restore(self, kept: Iterable[Sequence[Any]]) -> None:
+        """Go on from what another sample kept."""
+        self._kept = [
+            (key, Site(chrom, pos, ref, (alt,), where), llr) for key, chrom, pos, ref, alt, where, llr in kept
+        ]
+        heapq.heapify(self._kept)
+        self._keys = {-key for key, _, _ in self._kept}
 
     def compare(self, exact: Callable[[Iterable[Site]], Iterable[list[VariantScore]]]) -> ExactComparison:
         """Return how the kept scores compare.

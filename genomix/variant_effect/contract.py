@@ -1,8 +1,10 @@
 """What scoring takes and what it gives: options, statuses, scores, and the summary of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from genomix_data.errors import ConfigError
 
@@ -16,6 +18,19 @@ CheckRef = Literal["w", "e", "x"]
 Dtype = Literal["float32", "bfloat16"]
 
 DEFAULT_WINDOW = 1024
+
+SCORES = ("llr", "ref_ll", "alt_ll", "abs", "entropy", "cos", "l2", "head", "z", "rank")
+"""What can be asked of an allele; see `genomix.variant_effect.columns`."""
+OF_WHOLE_WINDOWS = frozenset({"cos", "l2", "head"})
+"""Scores for which every distinct window runs whole: work is shared between alleles, not between REF and ALT."""
+CALIBRATED = frozenset({"z", "rank"})
+"""Scores beside those of random variants of the same genome."""
+
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"evo2": MappingProxyType({"window": 8192, "mode": "exact", "strand": "forward", "reduce": "mean"})}
+)
+"""Published ways of scoring by name. ``evo2``: the BRCA1 study of Brixi et al. 2025 (Evo 2): windows of 8,192 bp with
+the variant at index 4,096, mean log-likelihood of 8,191 tokens with nothing before the first, forward strand."""
 
 
 class Status(StrEnum):
@@ -64,6 +79,16 @@ class ScoreOptions:
         batch_size: Windows in a forward pass; None chooses by window and device.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         dtype: Of the model's matrix products; log-softmax is fp32 in any case.
+        scores: What is computed for each allele, of `SCORES`; ``llr`` always is.
+        layer: Of ``cos`` and ``l2``, the module whose outputs are compared; None: the states after the last norm.
+        head: Of the score ``head``, the folder of a fine-tuned model.
+        head_class: Of ``head``, the class whose probability is compared; None: the second of two, or the only output.
+        background: Of ``z`` and ``rank``, random variants of each class.
+        shares: Whether ALT windows go on from REF windows in ``exact`` mode; None: on a CPU.
+        protocol: Name of the published way of scoring that the other values are; for the header.
+        sv: In a VCF, score ``<DEL>``, ``<DUP>``, ``<INV>`` and ``<INS>`` whose length or letters INFO states.
+        haplotypes: In a VCF, score what a sample carries beside its phased neighbours.
+        sample: Name of that sample; None for the only one.
 
     Raises:
         ConfigError: if a value is out of range.
@@ -83,8 +108,55 @@ class ScoreOptions:
     batch_size: int | None = None
     device: str = "auto"
     dtype: Dtype = "float32"
+    scores: tuple[str, ...] = ("llr",)
+    layer: str | None = None
+    head: str | None = None
+    head_class: str | None = None
+    background: int = 100
+    shares: bool | None = None
+    protocol: str | None = None
+    sv: bool = False
+    haplotypes: bool = False
+    sample: str | None = None
+
+    @classmethod
+    def of_protocol(cls, name: str, **more: Any) -> Self:
+        """Return the options of a published way of scoring, one of `PROTOCOLS`, and others that it leaves open.
+
+        Raises:
+            ConfigError: if the name is not known, or a value of ``more`` contradicts it.
+        """
+        if name not in PROTOCOLS:
+            raise ConfigError(f"protocol {name!r} is not known; there is {', '.join(PROTOCOLS)}.")
+        for key, value in PROTOCOLS[name].items():
+            if more.setdefault(key, value) != value:
+                raise ConfigError(
+                    f"protocol {name} has {key}={value}, but {key}={more[key]} was asked for. Leave one of them out."
+                )
+        return cls(**more, protocol=name)
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.scores if name not in SCORES]
+        if unknown or not self.scores:
+            raise ConfigError(
+                f"scores={','.join(self.scores)!r}; expected some of {', '.join(SCORES)}, parted by commas."
+            )
+        if ("head" in self.scores) != (self.head is not None):
+            raise ConfigError(
+                "the score 'head' needs the folder of a fine-tuned model, and the folder the score."
+            )
+        if self.layer is not None and not {"cos", "l2"} & set(self.scores):
+            raise ConfigError(f"layer={self.layer!r} is of the scores cos and l2, which were not asked for.")
+        if self.head_class is not None and self.head is None:
+            raise ConfigError(
+                f"head_class={self.head_class!r} is a class of a fine-tuned model; give its folder too."
+            )
+        if self.sample is not None and not self.haplotypes:
+            raise ConfigError(f"sample={self.sample!r} is of haplotypes; add --haplotypes, or leave it out.")
+        if self.background < 20:
+            raise ConfigError(
+                f"background={self.background}; expected at least 20 random variants of each class."
+            )
         if self.window is not None and self.window < 2:
             raise ConfigError(
                 f"window={self.window} bp; a window needs at least 2 (the first base is not scored)."
@@ -144,12 +216,30 @@ class VariantScore:
         llr: log P(ALT window) - log P(REF window) in nats, mean of the strands; negative = ALT less likely.
         llr_fwd: Of the forward strand.
         llr_rc: Of the reverse complement; None when only the forward strand is scored.
+        ref_ll: log P(REF window) in nats, mean of the strands: sum or mean over its scored bases.
+        alt_ll: log P(ALT window), likewise.
+        entropy: Of the prediction at the first base that each strand reads of REF, over A, C, G, T: 0 to ln 4 nats,
+            mean of the strands that have a base before it; None unless asked for, and where none has.
+        cos: 1 - cosine of the mean hidden states of the two windows, mean of the strands; None unless asked for.
+        l2: Euclidean distance of the same two vectors.
+        head: Output of a fine-tuned model for the ALT window less that for the REF window.
+        z: Standard deviations of ``llr`` from the mean of random variants of the same class; None unless asked for,
+            and for classes without enough of them.
+        rank: Part of those random variants with a lower ``llr``, ties by half.
     """
 
     status: Status
     llr: float | None = None
     llr_fwd: float | None = None
     llr_rc: float | None = None
+    ref_ll: float | None = None
+    alt_ll: float | None = None
+    entropy: float | None = None
+    cos: float | None = None
+    l2: float | None = None
+    head: float | None = None
+    z: float | None = None
+    rank: float | None = None
 
 
 @dataclass(slots=True)
@@ -162,6 +252,12 @@ class ScoreSummary:
         no_alt: Records with ALT ``.``, which have no allele to score.
         by_status: Alleles by status.
         normalized: Scored alleles that were scored in another spelling, with ``normalize``.
+        spelled_out: Symbolic alleles with a length that were scored as letters, with ``sv``.
+        from_table: Alleles whose scores were looked up.
+        on_haplotype: Alleles that were scored beside the phased neighbours of a sample.
+        haplotype_skipped: Why others of the sample's alleles were scored on the reference, and why neighbours were left
+            out: counts by reason.
+        resumed: Records that an earlier run, broken off, had scored.
         faults: In what, and how often, the header and the first 1,000 text records break the VCF specification; they
             come back as they came.
         windows: Windows that went through the model, whole or from where they leave another; shared ones count once.
@@ -180,6 +276,11 @@ class ScoreSummary:
     no_alt: int = 0
     by_status: dict[Status, int] = field(default_factory=dict)
     normalized: int = 0
+    spelled_out: int = 0
+    from_table: int = 0
+    on_haplotype: int = 0
+    haplotype_skipped: dict[str, int] = field(default_factory=dict)
+    resumed: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     windows: int = 0
     window: int = 0
@@ -222,6 +323,11 @@ class ScoreSummary:
             "alleles_unscored": self.unscored,
             "by_status": {status.value: count for status, count in sorted(self.by_status.items())},
             "alleles_normalized": self.normalized,
+            "alleles_spelled_out": self.spelled_out,
+            "alleles_from_table": self.from_table,
+            "alleles_on_haplotype": self.on_haplotype,
+            "haplotype_skipped": dict(sorted(self.haplotype_skipped.items())),
+            "records_resumed": self.resumed,
             "vcf_faults": self.faults,
             "windows": self.windows,
             "window_bp": self.window,

@@ -1,18 +1,19 @@
 """Log-likelihoods of windows: what windows have in common goes through the model once, in batches of one length."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Float64, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from genomix.checkpoint.native import LoadedModel
-from genomix.inference.branching import Branches, TracingModel, branch_log_likelihood
+from genomix.inference.branching import PROBES, Branches, Probes, TracingModel, branch_log_likelihood
 from genomix.operators.state import state_bytes
 from genomix.variant_effect.contract import Dtype
 from genomix.variant_effect.likelihoods import WindowLikelihoods
@@ -29,7 +30,17 @@ MEMORY_SHARE = 4
 TRACE_TO_STATE = 5
 """How many times as large as a state a trace is, at most: three projections, and input and output of each filter."""
 
-_Sums = list[tuple[list[int], NDArray[np.float64]]]
+_Place = tuple[int, int]
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one job gives: sums of windows by number, and entropies by number and position."""
+
+    sums: list[tuple[list[int], NDArray[np.float64]]] = field(default_factory=list)
+    entropies: dict[_Place, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,8 +74,8 @@ class Engine:
         batch_size: int | None = None,
     ) -> None:
         self.device = pick_device(device)
-        self._model = model.language_model.to(self.device).eval()
-        self._tokenizer = model.tokenizer
+        self.model = model.language_model.to(self.device).eval()
+        self.tokenizer = model.tokenizer
         self._dtype = dtype
         self._batch_size = batch_size
         self._rows: dict[int, int] = {}
@@ -82,38 +93,62 @@ class Engine:
             GenomixError: if the model gives NaN or an infinity.
         """
         found = WindowLikelihoods(windows)
-        for sums in self._run(windows):
-            for numbers, cumulative in sums:
-                if not np.isfinite(cumulative[:, -1]).all():
-                    raise GenomixError(
-                        "the model gave NaN or an infinite log-likelihood. With --dtype bfloat16 try float32; "
-                        "otherwise the checkpoint's weights are damaged, or its training diverged."
-                    )
+        longest = max((window.end for window in windows.windows), default=0)
+        for each in self.map_jobs(lambda job: self._sums(windows, job), self._jobs(windows), longest):
+            for numbers, cumulative in each.sums:
+                check_finite(cumulative[:, -1])
                 for number, row in zip(numbers, cumulative, strict=True):
                     found.cumulative[number] = row
+            found.entropies.update(each.entropies)
             if on_batch is not None:
-                on_batch(sum(len(numbers) for numbers, _ in sums))
+                on_batch(sum(len(numbers) for numbers, _ in each.sums))
         return found
 
-    def _run(self, windows: WindowSet) -> Iterator[_Sums]:
-        """Yield what each job gives, in order; short windows on CPU run one job a thread, not all threads on a job."""
+    def map_jobs(
+        self, work: Callable[[_Work], _Result], jobs: Iterable[_Work], longest: int
+    ) -> Iterator[_Result]:
+        """Yield what each job gives, in order; short windows on CPU run one job a thread, not all threads on a job.
 
-        def run(job: _Job) -> _Sums:
-            return self._sums(windows, job)
-
-        jobs = self._jobs(windows)
+        Args:
+            work: Does a job.
+            jobs: Of any kind.
+            longest: Tokens of the longest window.
+        """
         n_threads = torch.get_num_threads()
-        is_short = max((window.end for window in windows.windows), default=0) <= SHORT_WINDOW
-        if self.device.type != "cpu" or n_threads == 1 or not is_short:
-            yield from map(run, jobs)
+        if self.device.type != "cpu" or n_threads == 1 or longest > SHORT_WINDOW:
+            yield from map(work, jobs)
             return
         torch.set_num_threads(1)
         pool = ThreadPoolExecutor(n_threads)
         try:
-            yield from pool.map(run, jobs)
+            yield from pool.map(work, jobs)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(n_threads)
+
+    def log_likelihoods(
+        self, trunks: Int[Tensor, "B L"], branches: Sequence[Branches], probes: Probes | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield what `branch_log_likelihood` yields, in the precision of this engine.
+
+        Each step is taken in inference mode; the caller's own work between the steps is not.
+        """
+        steps = branch_log_likelihood(self.model, trunks, branches, probes=probes)
+        while True:
+            with self.inference():
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+    def inference(self) -> AbstractContextManager[object]:
+        """Return the context in which the model runs."""
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode())
+        if self.device.type == "cuda":
+            stack.enter_context(torch.cuda.device(self.device))
+        stack.enter_context(self._precision())
+        return stack
 
     def _jobs(self, windows: WindowSet) -> Iterator[_Job]:
         """Yield the trunks in batches of one length, those whose branches leave at the same places side by side."""
@@ -131,7 +166,7 @@ class Engine:
                 yield self._job(windows, some, end)
 
     def _batches(self, windows: WindowSet, trunks: list[int], end: int) -> Iterator[list[int]]:
-        size = self._rows_for(end)
+        size = self.rows_for(end)
         most_tokens = TOKENS_PER_JOB[self.device.type]
         batch: list[int] = []
         n_tokens = 0
@@ -156,13 +191,13 @@ class Engine:
                 rows.append(row)
                 numbers.append(number)
         for (start, branch_end), (rows, numbers) in sorted(alike.items()):
-            size = self._rows_for(branch_end, start)
+            size = self.rows_for(branch_end, start)
             for begin in range(0, len(rows), size):
                 some = slice(begin, begin + size)
                 job.branches.append((start, rows[some], numbers[some]))
         return job
 
-    def _rows_for(self, end: int, start: int = 0) -> int:
+    def rows_for(self, end: int, start: int = 0) -> int:
         """Return how many windows go through the model together, of which tokens ``start`` to ``end`` are run."""
         if self._batch_size is not None:
             return self._batch_size
@@ -170,40 +205,72 @@ class Engine:
         if self.device.type != "cuda":
             return rows
         if end not in self._rows:
-            remembered = sum(map(state_bytes, self._model.init_state(1, max_len=end)))
-            if isinstance(self._model, TracingModel):
+            remembered = sum(map(state_bytes, self.model.init_state(1, max_len=end)))
+            if isinstance(self.model, TracingModel):
                 remembered *= TRACE_TO_STATE
             memory = torch.cuda.get_device_properties(self.device).total_memory
             self._rows[end] = max(1, memory // MEMORY_SHARE // remembered)
         return min(rows, self._rows[end])
 
-    def _sums(self, windows: WindowSet, job: _Job) -> _Sums:
+    def _sums(self, windows: WindowSet, job: _Job) -> _Found:
         trunk_letters = b"".join(windows.windows[number].letters[: job.end] for number in job.trunks)
         letters = [
             b"".join(windows.windows[number].letters for number in each) for _, _, each in job.branches
         ]
         numbers = [each for _, _, each in job.branches]
-        sums: _Sums = []
-        with torch.inference_mode(), self._precision():
+        probed = sorted(
+            (at, row) for row, number in enumerate(job.trunks) for at in windows.probes.get(number, ())
+        )
+        found = _Found()
+        with self.inference():
             branches = [
                 Branches(start, torch.tensor(rows, device=self.device), self._ids(joined, len(rows)))
                 for (start, rows, _), joined in zip(job.branches, letters, strict=True)
             ]
             trunks = self._ids(trunk_letters, len(job.trunks))
-            for index, log_p in branch_log_likelihood(self._model, trunks, branches):
-                those = job.trunks if index < 0 else numbers[index]
-                joined = trunk_letters if index < 0 else letters[index]
-                sums.append((those, _cumulative(log_p, joined)))
-        return sums
+            probes = self._probes(probed)
+        for index, values in self.log_likelihoods(trunks, branches, probes):
+            if index == PROBES:
+                entropies = base_entropies(values, self.tokenizer.acgt_ids).tolist()
+                found.entropies = {
+                    (job.trunks[row], at): entropy
+                    for (at, row), entropy in zip(probed, entropies, strict=True)
+                }
+                continue
+            those = job.trunks if index < 0 else numbers[index]
+            joined = trunk_letters if index < 0 else letters[index]
+            found.sums.append((those, _cumulative(values, joined)))
+        return found
+
+    def _probes(self, places: Sequence[_Place]) -> Probes | None:
+        if not places:
+            return None
+        at, rows = torch.tensor(places, device=self.device).unbind(1)
+        return Probes(rows, at)
 
     def _ids(self, letters: bytes, n_windows: int) -> Int[Tensor, "B L"]:
-        ids = torch.from_numpy(self._tokenizer.encode(letters).reshape(n_windows, -1).copy())
+        ids = torch.from_numpy(self.tokenizer.encode(letters).reshape(n_windows, -1).copy())
         return ids.to(self.device)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def base_entropies(logits: Float[Tensor, "P V"], acgt_ids: Sequence[int]) -> Float64[np.ndarray, " P"]:
+    """Return the entropy in nats of each prediction over A, C, G and T alone: 0 to ln 4; fp64."""
+    log_p = torch.log_softmax(logits[:, list(acgt_ids)].double(), dim=1)
+    return np.asarray((-(log_p.exp() * log_p).sum(1)).cpu().numpy())
+
+
+def check_finite(sums: NDArray[np.float64]) -> None:
+    """Raise a GenomixError if a log-likelihood is NaN or infinite."""
+    if not np.isfinite(sums).all():
+        raise GenomixError(
+            "the model gave NaN or an infinite log-likelihood. With --dtype bfloat16 try float32; "
+            "otherwise the checkpoint's weights are damaged, or its training diverged."
+        )
 
 
 def _cumulative(log_p: Tensor, letters: bytes) -> NDArray[np.float64]:

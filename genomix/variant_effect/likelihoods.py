@@ -15,12 +15,14 @@ class WindowLikelihoods:
     Attributes:
         cumulative: For each window, fp64 in nats: entry ``k`` is the sum over the ``k`` positions after its first one
             (of a branch: after ``start``).
+        entropies: Of the predictions that the windows ask for, by number and position, in nats.
     """
 
     def __init__(self, windows: WindowSet) -> None:
         self._windows = windows.windows
         nothing: NDArray[np.float64] = np.zeros(0)
         self.cumulative = [nothing] * len(windows)
+        self.entropies: dict[tuple[int, int], float] = {}
 
     def total(self, number: int, span: tuple[int, int]) -> float:
         """Return the sum over positions ``span[0]`` to ``span[1] - 1`` of a window; the first is at least 1."""

@@ -1,21 +1,24 @@
-"""Scores into VCF, BCF or TSV, by one interface."""
+"""Scores into VCF, BCF, TSV or Parquet, by one interface."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
-from genomix.variant_effect.assembly import Assembly
+from genomix.variant_effect.columns import PREFIX, STATUS_KEY, Column
 from genomix.variant_effect.contract import VariantScore
+from genomix.variant_effect.parquet import ParquetWriter
+from genomix.variant_effect.provenance import info_lines
 from genomix.variant_effect.tsv import TsvWriter
-from genomix_data.genome import Genome
+from genomix_data.errors import ConfigError
+from genomix_data.journal import Journal
 from genomix_data.vcf import InfoValues, VcfReader, VcfRecord, VcfWriter, output_type_of
 from genomix_data.vcf.bcf import BcfRecord
 from genomix_data.vcf.sink import IndexFormat
 
-OutputType = Literal["v", "z", "b", "u", "t"]
-PREFIX = "GMX_"
+OutputType = Literal["v", "z", "b", "u", "t", "p"]
+_TABLES: dict[OutputType, tuple[str, ...]] = {"t": (".tsv", ".tsv.gz", ".tsv.bgz"), "p": (".parquet",)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +26,8 @@ class OutputOptions:
     """What is written.
 
     Args:
-        output_type: ``v`` VCF, ``z`` VCF.gz, ``b`` BCF, ``u`` uncompressed BCF, ``t`` TSV; None: by the suffix.
+        output_type: ``v`` VCF, ``z`` VCF.gz, ``b`` BCF, ``u`` uncompressed BCF, ``t`` TSV, ``p`` Parquet; None: by the
+            suffix.
         write_index: Write an index beside the file.
         index_format: ``csi`` or ``tbi``.
         per_strand: Add GMX_LLR_FWD and GMX_LLR_RC.
@@ -41,7 +45,10 @@ class OutputOptions:
         if self.output_type:
             return self.output_type
         name = str(out or "").lower()
-        return "t" if name.endswith((".tsv", ".tsv.gz", ".tsv.bgz")) else output_type_of(out)
+        for kind, suffixes in _TABLES.items():
+            if name.endswith(suffixes):
+                return kind
+        return output_type_of(out)
 
 
 class ScoreWriter:
@@ -51,10 +58,10 @@ class ScoreWriter:
         out: Path, or ``-`` or None for standard output.
         options: What is written.
         reader: Where the records come from.
-        assembly: Resolves the contigs that a BCF header must declare.
-        genome: Knows their lengths.
+        contig_length: Gives the length in bp of a contig that the header lacks, by the name that the VCF uses.
         run_lines: ``##`` lines on how the scores were made.
-        info_lines: Declarations of the INFO keys.
+        columns: What of the scores is written.
+        journal: Where records are kept until the end, so that a broken run can go on.
     """
 
     def __init__(
@@ -62,60 +69,58 @@ class ScoreWriter:
         out: str | os.PathLike[str] | None,
         options: OutputOptions,
         reader: VcfReader,
-        assembly: Assembly,
-        genome: Genome,
+        contig_length: Callable[[str], int | None],
         run_lines: Sequence[str],
-        info_lines: Sequence[str],
+        columns: Sequence[Column],
+        journal: Journal | None = None,
     ) -> None:
-        self._per_strand = options.per_strand
-        self._tsv: TsvWriter | None = None
-        self._vcf: VcfWriter | None = None
+        self._columns = tuple(columns)
+        self._writer: TsvWriter | ParquetWriter | VcfWriter
         kind = options.type_for(out)
         if kind == "t":
-            self._tsv = TsvWriter(
+            self._writer = TsvWriter(
                 out,
                 run_lines,
-                per_strand=options.per_strand,
+                columns,
                 write_index=options.write_index,
                 index_format=options.index_format,
+                journal=journal,
             )
-            return
-
-        def contig_length(name: str) -> int | None:
-            resolved = assembly.resolve(name)
-            return None if resolved is None else genome.contigs[resolved]
-
-        self._vcf = VcfWriter(
-            out,
-            reader.header.annotated([*run_lines, *info_lines], replace_info=PREFIX, replace_meta="genomix"),
-            output_type=kind,
-            write_index=options.write_index,
-            index_format=options.index_format,
-            drop_prefix=PREFIX,
-            dictionary=reader.dictionary,
-            contig_length=contig_length,
-        )
+        elif kind == "p":
+            if options.write_index:
+                raise ConfigError("a Parquet file takes no index; leave out -W/--write-index.")
+            self._writer = ParquetWriter(out, run_lines, columns)
+        else:
+            lines = [*run_lines, *info_lines(columns)]
+            self._writer = VcfWriter(
+                out,
+                reader.header.annotated(lines, replace_info=PREFIX, replace_meta="genomix"),
+                output_type=kind,
+                write_index=options.write_index,
+                index_format=options.index_format,
+                drop_prefix=PREFIX,
+                dictionary=reader.dictionary,
+                contig_length=contig_length,
+                journal=journal,
+            )
 
     def __enter__(self) -> Self:
-        (self._tsv or self._vcf).__enter__()  # type: ignore[union-attr]
+        self._writer.__enter__()
         return self
 
     def write(self, record: VcfRecord | BcfRecord, scores: Sequence[VariantScore]) -> None:
         """Write a record with the score of each of its ALT alleles."""
-        if self._tsv is not None:
-            assert isinstance(record, VcfRecord), "a TSV is made of text records"
-            self._tsv.write(record, scores)
+        if not isinstance(self._writer, VcfWriter):
+            self._writer.write(record, scores)
             return
-        assert self._vcf is not None
-        values: dict[str, list[float | str | None]] = {"GMX_LLR": [score.llr for score in scores] or [None]}
-        if self._per_strand:
-            values["GMX_LLR_FWD"] = [score.llr_fwd for score in scores] or [None]
-            values["GMX_LLR_RC"] = [score.llr_rc for score in scores] or [None]
-        values["GMX_STATUS"] = [score.status.value for score in scores] or [None]
+        values: dict[str, list[float | str | None]] = {
+            column.key: [column.value(score) for score in scores] or [None] for column in self._columns
+        }
+        values[STATUS_KEY] = [score.status.value for score in scores] or [None]
         annotation: InfoValues = values
-        self._vcf.write(record, annotation)
+        self._writer.write(record, annotation)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        (self._tsv or self._vcf).__exit__(kind, error, trace)  # type: ignore[union-attr]
+        self._writer.__exit__(kind, error, trace)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from genomix import __version__
 from genomix.checkpoint.native import LoadedModel
+from genomix.variant_effect.columns import STATUS_KEY, Column
 from genomix.variant_effect.contract import STATUS_MEANING, ScoreOptions
 from genomix.variant_effect.windows import WINDOW_RULE
 from genomix_data.genome import Genome
@@ -13,11 +14,16 @@ from genomix_data.variant_tiles import TILE_RULE
 
 
 def run_lines(
-    model: LoadedModel, genome: Genome, options: ScoreOptions, window: int, command: str | None
+    model: LoadedModel,
+    genome: Genome,
+    options: ScoreOptions,
+    window: int,
+    command: str | None,
+    more: Sequence[str] = (),
 ) -> list[str]:
-    """Return the ``##genomix...`` lines: version, command, model, reference and window rule."""
+    """Return the ``##genomix...`` lines: version, command, model, reference, window rule, and ``more``."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    identifier = re.sub(r"[^A-Za-z0-9_.+-]", "_", model.path.resolve().name) or "model"
+    identifier = _identifier(model.path.resolve().name) or "model"
     reference = genome.fingerprint()
     stride = options.stride_for(window)
     rule = WINDOW_RULE if stride is None else TILE_RULE
@@ -31,27 +37,28 @@ def run_lines(
         f"##genomixVersion={__version__}",
         f"##genomixCommand={called}; Date={date}",
         f"##genomixModel=<ID={identifier},SHA256={model.sha256},Context={window},Strand={options.strand},"
-        f"Reduce={options.reduce},Dtype={options.dtype},Normalized={'yes' if options.normalize else 'no'}>",
-        f"##genomixReference=<ID={re.sub(r'[^A-Za-z0-9_.+-]', '_', str(reference['file']))},"
+        f"Reduce={options.reduce},Dtype={options.dtype},Normalized={'yes' if options.normalize else 'no'}"
+        f"{f',Protocol={options.protocol}' if options.protocol else ''}>",
+        f"##genomixReference=<ID={_identifier(str(reference['file']))},"
         f"Bases={reference['n_bases']},Contigs={reference['n_contigs']},ContigsSHA256={reference['contigs_sha256']}>",
         f"##genomixWindow=<ID=rule,Mode={options.mode},Stride={'.' if stride is None else stride},"
         f'Horizon={"." if options.horizon is None else options.horizon},Description="{rule}; {scored}">',
+        *more,
     ]
 
 
-def info_lines(options: ScoreOptions, per_strand: bool) -> list[str]:
+def info_lines(columns: Sequence[Column]) -> list[str]:
     """Return the declarations of the INFO keys."""
-    unit = "nats" if options.reduce == "sum" else "nats per scored base"
-    strands = "mean of both strands" if options.strand == "both" else "forward strand"
     statuses = "; ".join(f"{status} = {meaning}" for status, meaning in STATUS_MEANING.items())
-    numbers: Sequence[tuple[str, str]] = [("GMX_LLR", f"{strands}; negative = ALT less likely")]
-    if per_strand:
-        numbers = [*numbers, ("GMX_LLR_FWD", "forward strand"), ("GMX_LLR_RC", "reverse complement")]
     source = f'Source="genomix",Version="{__version__}"'
     return [
-        f"##INFO=<ID={key},Number=A,Type=Float,"
-        f'Description="log P(ALT window) - log P(REF window), {unit}, {detail}",{source}>'
-        for key, detail in numbers
+        f'##INFO=<ID={column.key},Number=A,Type=Float,Description="{column.description}",{source}>'
+        for column in columns
     ] + [
-        f'##INFO=<ID=GMX_STATUS,Number=A,Type=String,Description="Why there is a score or none: {statuses}",{source}>'
+        f"##INFO=<ID={STATUS_KEY},Number=A,Type=String,"
+        f'Description="Why there is a score or none: {statuses}",{source}>'
     ]
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)

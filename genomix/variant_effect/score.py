@@ -1,26 +1,58 @@
 """Scores of variants: ``llr = log P(ALT window) - log P(REF window)``, nats, in blocks of bounded memory."""
 
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from genomix.checkpoint.native import LoadedModel, load_model
 from genomix.inference.limits import check_length
 from genomix.variant_effect.assembly import Assembly
-from genomix.variant_effect.contract import DEFAULT_WINDOW, ScoreOptions, VariantScore
+from genomix.variant_effect.background import Background, with_background
+from genomix.variant_effect.contract import CALIBRATED, DEFAULT_WINDOW, ScoreOptions, VariantScore
 from genomix.variant_effect.engine import Engine
-from genomix.variant_effect.plan import AllelePlan, Planner, score_of
+from genomix.variant_effect.plan import AllelePlan, Plan, Planner, Work, score_of
+from genomix.variant_effect.read_ahead import read_ahead
 from genomix.variant_effect.site import Site
-from genomix.variant_effect.window_set import WindowSet
+from genomix.variant_effect.substitution_scores import score_substitutions
+from genomix.variant_effect.substitutions import SubstitutionWindows
+from genomix.variant_effect.table_lookup import ScoreTable
+from genomix.variant_effect.whole_windows import WholeWindowScores
 from genomix_data.genome import Genome
 from genomix_data.variant import Variant
 
-BLOCK_RECORDS = 4096
+BLOCK_RECORDS = 1024
+"""A block ends at multiples of so many records, so that parts of a file that begin at one are run as in the whole."""
 BLOCK_LETTERS = 1 << 24
 BLOCK_BYTES = 1 << 26
 
 Progress = Callable[[float], None]
 _Record = TypeVar("_Record")
+
+
+@dataclass(slots=True)
+class ScoredBlock(Generic[_Record]):
+    """Some records, one after the other, with their scores.
+
+    Attributes:
+        records: Each record with the score of each of its ALT alleles.
+        n_windows: That went through the model.
+        counts: What happened to alleles; see `genomix.variant_effect.plan.Work`.
+    """
+
+    records: list[tuple[_Record, list[VariantScore]]]
+    n_windows: int
+    counts: Counter[str]
+
+
+@dataclass(slots=True)
+class _PlannedBlock(Generic[_Record]):
+    work: Work
+    records: list[tuple[_Record, Site, list[Plan]]] = field(default_factory=list)
+    contexts: list[bytes] = field(default_factory=list)
+    substitutions: SubstitutionWindows | None = None
 
 
 class Scorer:
@@ -31,30 +63,48 @@ class Scorer:
         model: A language model.
         assembly: Resolves contigs and judges REF.
         options: How.
+        table: Scores that are known already, by `genomix tile`.
 
     Raises:
         SequenceTooLongError: if the window is longer than the model's context.
-        ConfigError: if the stride does not fit the window.
+        ConfigError: if the stride does not fit the window, or the model has no such layer.
         CheckpointError: if the model is a classifier.
     """
 
-    def __init__(self, genome: Genome, model: LoadedModel, assembly: Assembly, options: ScoreOptions) -> None:
+    def __init__(
+        self,
+        genome: Genome,
+        model: LoadedModel,
+        assembly: Assembly,
+        options: ScoreOptions,
+        *,
+        table: ScoreTable | None = None,
+    ) -> None:
         self.window = window_of(model, options.window)
         self.n_windows = 0
+        self.n_normalized = 0
+        self._genome = genome
+        self._model = model
         self._assembly = assembly
         self._options = options
-        self._planner = Planner(genome, assembly, self.window, options)
+        self._table = table
+        self._n_strands = 2 if options.strand == "both" else 1
         self._engine = Engine(
             model, device=options.device, dtype=options.dtype, batch_size=options.batch_size
         )
+        self._overlaps = self._engine.device.type == "cuda"
         # whole windows on a GPU until sharing them has been measured there; other modes are for what they share
         is_plain = options.mode == "exact" and options.horizon is None
-        self._shares = self._engine.device.type == "cpu" or not is_plain
-
-    @property
-    def n_normalized(self) -> int:
-        """Alleles that were scored in another spelling than the record's."""
-        return self._planner.n_normalized
+        shares = self._engine.device.type == "cpu" or not is_plain
+        self._planner = Planner(
+            genome,
+            assembly,
+            self.window,
+            options,
+            shares=shares if options.shares is None else options.shares,
+        )
+        self._whole_windows = WholeWindowScores(self._engine, options, self._n_strands)
+        self._background: Background | None = None
 
     def score(
         self,
@@ -62,23 +112,64 @@ class Scorer:
         site_of: Callable[[_Record], Site],
         progress: Progress | None = None,
     ) -> Iterator[tuple[_Record, list[VariantScore]]]:
-        """Yield each record, in order, with the score of each of its ALT alleles.
+        """Yield each record, in order, with the score of each of its ALT alleles; see `score_blocks`."""
+        for block in self.score_blocks(records, site_of, progress):
+            yield from block.records
 
-        Memory is bounded: a block ends at 4,096 records, 16 M letters to be run or 64 MiB of records, the
-        first that comes. Which records share a block changes no score.
+    def score_blocks(
+        self,
+        records: Iterable[_Record],
+        site_of: Callable[[_Record], Site],
+        progress: Progress | None = None,
+        *,
+        first: int = 0,
+    ) -> Iterator[ScoredBlock[_Record]]:
+        """Yield the records in blocks, in order, with the score of each of their ALT alleles.
+
+        Memory is bounded: a block ends before a record whose number is a multiple of 1,024, or at 16 M letters to be
+        run or 64 MiB of records, the first that comes. Which records share a block changes no score. On a GPU the next
+        block is read while one is scored, and scored while one is used.
 
         Args:
             records: Any records, read as they are needed.
             site_of: What a record says.
             progress: Called with the number of alleles done since the last call (a part of a block may be fractional).
+            first: Number of the first record.
         """
+        if not CALIBRATED.isdisjoint(self._options.scores) and self._background is None:
+            self._background = Background.of(
+                self._genome, self._model, self._options, self.window, self._scores_of
+            )
+        planned = self._plan_blocks(records, site_of, first)
+        ready = read_ahead(planned) if self._overlaps else planned
+        left = threading.Event()
+        scored = (self._score_block(block, progress, left) for block in ready)
+        try:
+            for block in read_ahead(scored) if self._overlaps else scored:
+                self.n_windows += block.n_windows
+                self.n_normalized += block.counts["normalized"]
+                yield block
+        finally:
+            left.set()
+
+    def _scores_of(self, options: ScoreOptions, sites: Sequence[Site]) -> Iterator[list[VariantScore]]:
+        """Yield the scores of sites with other options."""
+        assembly = Assembly(self._genome, {}, max_ref_mismatch=1.0)
+        other = Scorer(self._genome, self._model, assembly, options)
+        return (scores for _, scores in other.score(sites, lambda site: site))
+
+    def _plan_blocks(
+        self, records: Iterable[_Record], site_of: Callable[[_Record], Site], first: int
+    ) -> Iterator[_PlannedBlock[_Record]]:
         stream = iter(records)
+        number = first
         exhausted = False
         while not exhausted:
-            windows = self._planner.new_windows(shares=self._shares)
-            block: list[tuple[_Record, list[AllelePlan]]] = []
+            work = self._planner.new_work()
+            block = _PlannedBlock[_Record](work)
             n_bytes = 0
-            while len(block) < BLOCK_RECORDS and windows.n_letters < BLOCK_LETTERS and n_bytes < BLOCK_BYTES:
+            room = BLOCK_RECORDS - number % BLOCK_RECORDS
+            while len(block.records) < room and work.n_letters < BLOCK_LETTERS and n_bytes < BLOCK_BYTES:
                 record = next(stream, None)
                 if record is None:
                     exhausted = True
@@ -86,26 +177,66 @@ class Scorer:
                     break
                 site = site_of(record)
                 n_bytes += site.n_bytes
-                plans = self._planner.plan(site.chrom, site.pos, site.ref, site.alts, site.where, windows)
-                block.append((record, plans))
-            yield from self._score_block(block, windows, progress)
+                block.records.append((record, site, self._plan(site, work)))
+                if self._background is not None:
+                    block.contexts.append(self._planner.context(site))
+            number += len(block.records)
+            if work.substitutions:
+                block.substitutions = work.substitutions.arrays(self._genome.contigs, self._genome.fetch)
+            if block.records:
+                yield block
+
+    def _plan(self, site: Site, work: Work) -> list[Plan]:
+        if self._table is None:
+            return self._planner.plan(site, work)
+        known = self._table.scores(self._assembly.resolve(site.chrom), site)
+        if all(score is not None for score in known) and known:
+            self._planner.check_ref(site)
+            work.counts["from_table"] += len(known)
+            return [AllelePlan(score.status, known=score) for score in known if score is not None]
+        return self._planner.plan(site, work)
 
     def _score_block(
-        self, block: list[tuple[_Record, list[AllelePlan]]], windows: WindowSet, progress: Progress | None
-    ) -> Iterator[tuple[_Record, list[VariantScore]]]:
-        n_alleles = sum(len(plans) for _, plans in block)
-        share = n_alleles / len(windows) if len(windows) else 0.0
+        self, block: _PlannedBlock[_Record], progress: Progress | None, left: threading.Event
+    ) -> ScoredBlock[_Record]:
+        n_alleles = sum(len(plans) for _, _, plans in block.records)
+        work = block.work
+        arrays = block.substitutions
+        n_windows = len(work.windows) + (arrays.n_windows if arrays else 0)
+        share = n_alleles / n_windows if n_windows else 0.0
 
-        def on_batch(n_windows: int) -> None:
+        def on_batch(n_done: int) -> None:
+            if left.is_set():
+                raise InterruptedError("nobody waits for this block any more")
             if progress is not None:
-                progress(n_windows * share)
+                progress(n_done * share)
 
-        found = self._engine.likelihoods(windows, on_batch)
-        self.n_windows += len(windows)
-        if progress is not None and not len(windows):
+        singles = (
+            score_substitutions(self._engine, arrays, self._options, self._n_strands, on_batch)
+            if arrays
+            else []
+        )
+        found = self._engine.likelihoods(work.windows, on_batch)
+        if progress is not None and not n_windows:
             progress(n_alleles)
-        for record, plans in block:
-            yield record, [score_of(plan, found, self._options.reduce) for plan in plans]
+        reduce = self._options.reduce
+        scored = [
+            (
+                record,
+                [
+                    singles[plan] if isinstance(plan, int) else score_of(plan, found, reduce, self._n_strands)
+                    for plan in plans
+                ],
+            )
+            for record, _, plans in block.records
+        ]
+        if self._whole_windows.are_wanted:
+            plans = [plan for _, _, plans in block.records for plan in plans if isinstance(plan, AllelePlan)]
+            self._whole_windows.add(plans, work.windows, [scores for _, scores in scored])
+        if self._background is not None:
+            for (_, site, _), (_, scores), context in zip(block.records, scored, block.contexts, strict=True):
+                scores[:] = with_background(self._background, context, site, scores)
+        return ScoredBlock(scored, n_windows, work.counts)
 
 
 def score_variants(

@@ -28,6 +28,7 @@ class StrandWindows:
         alt_span: Positions of ALT, likewise.
         n_scored: Scored bases of each.
         n_shared: Letters at their beginning that are the same by construction; there may be more.
+        offset: Where REF begins in its window, in the direction of reading.
     """
 
     ref: bytes
@@ -36,6 +37,7 @@ class StrandWindows:
     alt_span: Span
     n_scored: int
     n_shared: int
+    offset: int
 
 
 def centred(
@@ -71,7 +73,7 @@ def centred(
             windows = reverse_complement(ref_window), reverse_complement(alt_window)
         spans = _spans((ref_offset, alt_offset), max(len(ref), len(alt)), place.length, horizon)
         n_shared = offset if not is_rc else ref_offset if len(ref) == len(alt) else 0
-        found.append(_strand(*windows, *spans, n_shared, drops_first=is_rc and horizon is None))
+        found.append(_strand(*windows, *spans, n_shared, ref_offset, drops_first=is_rc and horizon is None))
     return found
 
 
@@ -102,7 +104,7 @@ def tiled(
             alt_window = left + alt.encode() + right + more.translate(TO_ACGTN)
             ref_window, length, offset = tile, place.n_forward, len(left)
         spans = _spans((offset, offset), max(len(ref), len(alt)), length, horizon)
-        found.append(_strand(ref_window, alt_window[:length], *spans, offset, drops_first=False))
+        found.append(_strand(ref_window, alt_window[:length], *spans, offset, offset, drops_first=False))
     return found
 
 
@@ -123,14 +125,21 @@ def _spans(offsets: Span, n_allele: int, length: int, horizon: int | None) -> tu
 
 
 def _strand(
-    ref: bytes, alt: bytes, ref_span: Span, alt_span: Span, n_shared: int, *, drops_first: bool
+    ref: bytes,
+    alt: bytes,
+    ref_span: Span,
+    alt_span: Span,
+    n_shared: int,
+    offset: int,
+    *,
+    drops_first: bool,
 ) -> StrandWindows:
     n_ref, n_alt = _n_scored(ref, ref_span), _n_scored(alt, alt_span)
     if n_ref > n_alt:
         ref_span = _without(ref, ref_span, n_ref - n_alt, drops_first)
     elif n_alt > n_ref:
         alt_span = _without(alt, alt_span, n_alt - n_ref, drops_first)
-    return StrandWindows(ref, alt, ref_span, alt_span, min(n_ref, n_alt), n_shared)
+    return StrandWindows(ref, alt, ref_span, alt_span, min(n_ref, n_alt), n_shared, offset)
 
 
 def _n_scored(letters: bytes, span: Span) -> int:

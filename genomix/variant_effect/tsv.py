@@ -5,27 +5,30 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
+from genomix.variant_effect.columns import STATUS_KEY, Column
 from genomix.variant_effect.contract import VariantScore
 from genomix_data.errors import ConfigError
+from genomix_data.journal import Journal
+from genomix_data.vcf.bcf import BcfRecord
 from genomix_data.vcf.record import VcfRecord
 from genomix_data.vcf.sink import FileSink, IndexFormat, is_stdout
 
-COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "GMX_LLR", "GMX_STATUS")
-STRAND_COLUMNS = ("GMX_LLR_FWD", "GMX_LLR_RC")
+SITE_COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT")
 
 
 class TsvWriter:
     """Writes scores to a TSV; use as a context manager. A name that ends in ``.gz`` is bgzipped.
 
     ``POS`` is 1-based, ``.`` stands for a missing value, lines that begin with ``##`` tell the provenance. A record
-    whose ALT is ``.`` has one row.
+    whose ALT is ``.`` has one row. The first score stands before the status, the others behind it.
 
     Args:
         out: Path, or ``-`` or None for standard output.
         meta: ``##`` lines.
-        per_strand: Add a column for each strand.
+        columns: What of the scores is written.
         write_index: Write a ``.csi`` or ``.tbi`` (``tabix -s1 -b2 -e2``); the records must be sorted.
         index_format: Which of the two.
+        journal: Where rows are kept until the end, so that a broken run can go on.
 
     Raises:
         ConfigError: if an index is wanted where there can be none.
@@ -35,37 +38,47 @@ class TsvWriter:
         self,
         out: str | os.PathLike[str] | None,
         meta: Iterable[str],
+        columns: Sequence[Column],
         *,
-        per_strand: bool = False,
         write_index: bool = False,
         index_format: IndexFormat = "csi",
+        journal: Journal | None = None,
     ) -> None:
-        compress = str(out or "").endswith((".gz", ".bgz"))
+        compress = str(out or "").lower().endswith((".gz", ".bgz"))
         if write_index and (is_stdout(out) or not compress):
             raise ConfigError("an index can be written for a .tsv.gz file only; give -o NAME.tsv.gz.")
         self._meta = tuple(meta)
-        self._per_strand = per_strand
+        self._first, *self._more = columns
         self._sink = FileSink(
-            out, compress=compress, index=index_format if write_index else None, preset="tsv"
+            out,
+            compress=compress,
+            index=index_format if write_index else None,
+            preset="tsv",
+            journal=journal,
         )
 
     def __enter__(self) -> Self:
         self._sink.__enter__()
-        columns = (*COLUMNS, *STRAND_COLUMNS) if self._per_strand else COLUMNS
+        names = (*SITE_COLUMNS, self._first.key, STATUS_KEY, *(column.key for column in self._more))
         self._sink.write_header(
-            "\n".join((*self._meta, "\t".join(columns), "")).encode("utf-8", "surrogateescape")
+            "\n".join((*self._meta, "\t".join(names), "")).encode("utf-8", "surrogateescape")
         )
         return self
 
-    def write(self, record: VcfRecord, scores: Sequence[VariantScore]) -> None:
+    def write(self, record: VcfRecord | BcfRecord, scores: Sequence[VariantScore]) -> None:
         """Write one row for each ALT of ``record``."""
         self._sink.check_order(record.chrom, record.pos, record.where)
-        site = (record.chrom, str(record.pos), record.id, record.ref)
-        for alt, score in zip(record.alts or (".",), scores or (None,), strict=True):
-            fields = [*site, alt, _number(score.llr) if score else ".", score.status.value if score else "."]
-            if self._per_strand:
-                fields += [_number(score.llr_fwd), _number(score.llr_rc)] if score else [".", "."]
-            self._sink.write(("\t".join(fields) + "\n").encode("utf-8", "surrogateescape"))
+        site = f"{record.chrom}\t{record.pos}\t{record.id}\t{record.ref}"
+        rows = []
+        for alt, score in zip(record.alts, scores, strict=True):
+            row = f"{site}\t{alt}\t{_number(self._first.value(score))}\t{score.status.value}"
+            for column in self._more:
+                row += f"\t{_number(column.value(score))}"
+            rows.append(row + "\n")
+        if not rows:
+            missing = "\t".join("." * (len(self._more) + 3))
+            rows.append(f"{site}\t{missing}\n")
+        self._sink.write("".join(rows).encode("utf-8", "surrogateescape"))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

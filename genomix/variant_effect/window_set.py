@@ -43,11 +43,9 @@ class WindowSet:
         self._shares = shares
         self.windows: list[Window] = []
         self.branches: dict[int, list[int]] = {}
+        self.probes: dict[int, set[int]] = {}
         self.n_letters = 0
-        # an SNV in the middle differs at (window - 1) // 2 on one of the strands, and there or one later on the other
-        self._centre = (window - 1) // 2
-        self._step = max(1, window // GRID_POINTS)
-        self._end_step = end_step
+        self._grid = Grid(window, end_step)
         self._numbers: dict[bytes | tuple[int, int, bytes], int] = {}
 
     def __len__(self) -> int:
@@ -60,7 +58,7 @@ class WindowSet:
             window: All its letters.
             end: Positions of it that are needed, at least 2.
         """
-        end = self._rounded(end, len(window))
+        end = self._grid.end(end, len(window))
         number = self._numbers.setdefault(window, len(self.windows))
         if number == len(self.windows):
             self.windows.append(Window(window, end))
@@ -85,8 +83,8 @@ class WindowSet:
         if ref == alt:
             number = self.add(ref, max(ref_end, alt_end))
             return number, number
-        start = self._start(common_prefix(ref, alt, n_shared))
-        alt_end = self._rounded(alt_end, len(alt))
+        start = self._grid.start(common_prefix(ref, alt, n_shared))
+        alt_end = self._grid.end(alt_end, len(alt))
         if not self._shares or start * SMALLEST_PREFIX < alt_end:
             return self.add(ref, ref_end), self.add(alt, alt_end)
         trunk = self.add(ref, max(ref_end, alt_end))
@@ -99,15 +97,44 @@ class WindowSet:
             self.n_letters += len(tail)
         return trunk, number
 
-    def _start(self, n_same: int) -> int:
-        """Return the last point of the grid before the first letter that differs; the token there predicts it."""
-        origin = self._centre - 1
-        return max(0, origin + (n_same - 1 - origin) // self._step * self._step)
+    def probe(self, trunk: int, at: int) -> None:
+        """Ask for the entropy of the prediction of the base after position ``at`` of a window that runs whole."""
+        assert self.windows[trunk].trunk is None, "branches are not probed"
+        self.probes.setdefault(trunk, set()).add(at)
 
-    def _rounded(self, end: int, length: int) -> int:
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where branches may leave and where windows may end, so that those of many variants have one length.
+
+    Args:
+        window: Length of most windows, in bp.
+        end_step: Where windows are not run to their end, ends are rounded up to a grid of this many positions.
+    """
+
+    window: int
+    end_step: int = 1
+
+    @property
+    def centre(self) -> int:
+        """Where an SNV in the middle differs on one of the strands; on the other there, or one later."""
+        return (self.window - 1) // 2
+
+    @property
+    def step(self) -> int:
+        """Positions between two points at which branches leave."""
+        return max(1, self.window // GRID_POINTS)
+
+    def start(self, n_same: int) -> int:
+        """Return the last point of the grid before the first letter that differs; the token there predicts it."""
+        origin = self.centre - 1
+        return max(0, origin + (n_same - 1 - origin) // self.step * self.step)
+
+    def end(self, end: int, length: int) -> int:
+        """Return the first point of the grid at or after ``end``, at most the length of the window."""
         assert 2 <= end <= length, (end, length)
-        origin = self._centre + 1
-        return min(length, origin - (origin - end) // self._end_step * self._end_step)
+        origin = self.centre + 1
+        return min(length, origin - (origin - end) // self.end_step * self.end_step)
 
 
 def common_prefix(a: bytes, b: bytes, at_least: int = 0) -> int:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,8 +85,9 @@ def test_every_held_out_base_but_the_first_is_scored_exactly_once(
     corpus = corpus_of(["ACGT"], texts)
     windows = HeldOutWindows(corpus, "test", seqlen, overlap=overlap)
     scored = {f"c{i + 1}": np.zeros(n, int) for i, n in enumerate(lengths)}
-    for index, window in enumerate(windows.windows):
-        chrom = windows.regions[window.region].chrom
+    for index in range(len(windows)):
+        window = windows.locate(index)
+        chrom = window.chrom
         batch = windows.collate([windows[index]])
         targets = batch.targets[0].numpy()
         places = window.start + 1 + np.flatnonzero(targets != NO_TARGET)
@@ -101,8 +103,21 @@ def test_every_held_out_base_but_the_first_is_scored_exactly_once(
         assert (counts[1:] == 1).all()
 
 
+@pytest.mark.parametrize("overlap", [0, 5])
+def test_a_batch_of_held_out_windows_is_made_of_them_one_by_one(overlap: int) -> None:
+    texts = [letters(90, 1)[:40] + "nnRYg" + letters(90, 1)[40:].lower(), letters(7, 2), letters(33, 3)]
+    corpus = corpus_of(["ACGT"], texts)
+    windows = HeldOutWindows(corpus, "test", 16, overlap=overlap)
+    assert len(windows) > 6
+    for first, stop in ((0, len(windows)), (3, 7), (len(windows) - 1, len(windows))):
+        together = windows.batch(first, stop)
+        one_by_one = windows.collate([windows[i] for i in range(first, stop)])
+        for a, b in zip(together, one_by_one, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
 def test_held_out_windows_can_be_an_even_sample() -> None:
     corpus = corpus_of(["ACGT"], [letters(1000)])
     some = HeldOutWindows(corpus, "test", 10, limit=5)
-    assert [w.start for w in some.windows] == [0, 250, 500, 740, 990]
+    assert [some.locate(i).start for i in range(len(some))] == [0, 250, 500, 740, 990]
     assert len(HeldOutWindows(corpus, "test", 10, limit=500)) == 100

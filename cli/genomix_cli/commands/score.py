@@ -1,16 +1,17 @@
 """``genomix score``: the effect of each variant of a VCF on the likelihood of its window."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from genomix.variant_effect import ScoreSummary
-    from genomix.variant_effect.comparison import ExactComparison
     from genomix_data.regions import Regions
 
 EXIT_UNSCORED = 4
+_SCORES, _RECORDS = "What is scored", "Which records, and how they are read"
+_SCALE, _RUN = "Many variants", "How it runs"
 
 
 def command(
@@ -24,122 +25,269 @@ def command(
     out: Annotated[
         str,
         typer.Option(
-            "-o", "--output", help="Output; .vcf .vcf.gz .bcf .tsv .tsv.gz, or - for standard output."
+            "-o",
+            "--output",
+            help="Output; .vcf .vcf.gz .bcf .tsv .tsv.gz .parquet, or - for standard output.",
         ),
     ] = "-",
     output_type: Annotated[
-        Literal["v", "z", "b", "u", "t"] | None,
+        Literal["v", "z", "b", "u", "t", "p"] | None,
         typer.Option(
-            "-O", "--output-type", help="VCF, VCF.gz, BCF, uncompressed BCF or TSV; default: by the suffix."
+            "-O",
+            "--output-type",
+            help="VCF, VCF.gz, BCF, uncompressed BCF, TSV or Parquet; default: by the suffix.",
         ),
     ] = None,
     write_index: Annotated[
         bool, typer.Option("-W", "--write-index", help="Index the output, which must be sorted.")
     ] = False,
     index_format: Annotated[Literal["csi", "tbi"], typer.Option(help="Kind of index.")] = "csi",
+    protocol: Annotated[
+        Literal["evo2"] | None,
+        typer.Option(
+            help="A published way of scoring. evo2: windows of 8192, mean, forward strand, no token in front.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    scores: Annotated[
+        str,
+        typer.Option(
+            help="Any of llr, ref_ll, alt_ll, abs, entropy, cos, l2, z, rank, parted by commas: one INFO key each.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = "llr",
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Of cos and l2: name of a module; default: after the last norm.", rich_help_panel=_SCORES
+        ),
+    ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fine-tuned model: add GMX_HEAD, its output for ALT less that for REF.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    head_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Class, label or target of --head; default: the second of two classes.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    background: Annotated[
+        int,
+        typer.Option(
+            help="Of z and rank: random variants of each class; scored once, and kept.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = 100,
     window: Annotated[
         int | None,
-        typer.Option(help="Window in bp, variant in the middle; default: 1024 or the model's context."),
+        typer.Option(
+            help="Window in bp, variant in the middle; default: 1024 or the model's context.",
+            rich_help_panel=_SCORES,
+        ),
     ] = None,
     mode: Annotated[
         Literal["exact", "tiled"],
         typer.Option(
-            help="Exact: each variant in the middle of its windows. Tiled: variants share REF windows."
+            help="Exact: each variant in the middle of its windows. Tiled: variants share REF windows.",
+            rich_help_panel=_SCORES,
         ),
     ] = "exact",
     stride: Annotated[
         int | None,
-        typer.Option(help="With --mode tiled: bp from one REF window to the next; default: half the window."),
+        typer.Option(
+            help="With --mode tiled: bp from one REF window to the next; default: half the window.",
+            rich_help_panel=_SCORES,
+        ),
     ] = None,
     horizon: Annotated[
         int | None,
-        typer.Option(help="Score the variant and so many bases after it only; default: the whole window."),
+        typer.Option(
+            help="Score the variant and so many bases after it only; default: the whole window.",
+            rich_help_panel=_SCORES,
+        ),
     ] = None,
     exact_sample: Annotated[
         int,
         typer.Option(
-            help="With --horizon or --mode tiled: alleles whose exact scores the summary compares with; 0: none."
+            help="With --horizon or --mode tiled: alleles whose exact scores the summary compares with; 0: none.",
+            rich_help_panel=_SCORES,
         ),
     ] = 64,
     strand: Annotated[
-        Literal["both", "forward"], typer.Option(help="Both averages the window and its reverse complement.")
-    ] = "both",
-    reduce: Annotated[
-        Literal["sum", "mean"], typer.Option(help="Over the scored bases of the window.")
-    ] = "sum",
-    per_strand: Annotated[bool, typer.Option("--per-strand", help="Add GMX_LLR_FWD and GMX_LLR_RC.")] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Windows in a forward pass; default: by memory.")
+        Literal["both", "forward"] | None,
+        typer.Option(
+            help="Both (default) averages the window and its reverse complement.", rich_help_panel=_SCORES
+        ),
     ] = None,
+    reduce: Annotated[
+        Literal["sum", "mean"] | None,
+        typer.Option(help="Over the scored bases of the window; default: sum.", rich_help_panel=_SCORES),
+    ] = None,
+    per_strand: Annotated[
+        bool, typer.Option("--per-strand", help="Add GMX_LLR_FWD and GMX_LLR_RC.", rich_help_panel=_SCORES)
+    ] = False,
     check_ref: Annotated[
         Literal["w", "e", "x"],
-        typer.Option(help="Where REF is not the FASTA's: w leave unscored, e stop, x drop the record."),
+        typer.Option(
+            help="Where REF is not the FASTA's: w leave unscored, e stop, x drop the record.",
+            rich_help_panel=_RECORDS,
+        ),
     ] = "w",
     max_ref_mismatch: Annotated[
         float,
-        typer.Option(help="Stop if a larger part of the first 1,000 records mismatches; 1 never stops."),
+        typer.Option(
+            help="Stop if a larger part of the first 1,000 records mismatches; 1 never stops.",
+            rich_help_panel=_RECORDS,
+        ),
     ] = 0.2,
     ignore_contig_lengths: Annotated[
         bool,
         typer.Option(
-            "--ignore-contig-lengths", help="Do not compare contig lengths of VCF header and FASTA."
+            "--ignore-contig-lengths",
+            help="Do not compare contig lengths of VCF header and FASTA.",
+            rich_help_panel=_RECORDS,
         ),
     ] = False,
     normalize: Annotated[
         bool,
         typer.Option(
-            "--normalize", help="Score each allele trimmed and left-aligned; records stay as they are."
+            "--normalize",
+            help="Score each allele trimmed and left-aligned; records stay as they are.",
+            rich_help_panel=_RECORDS,
         ),
     ] = False,
     regions: Annotated[
-        str | None, typer.Option("-r", "--regions", help="chr1:100-200,chr2: only these; needs an index.")
+        str | None,
+        typer.Option(
+            "-r", "--regions", help="chr1:100-200,chr2: only these; needs an index.", rich_help_panel=_RECORDS
+        ),
     ] = None,
     regions_file: Annotated[
-        str | None, typer.Option("-R", "--regions-file", help="The same from a BED file or a table.")
+        str | None,
+        typer.Option(
+            "-R", "--regions-file", help="The same from a BED file or a table.", rich_help_panel=_RECORDS
+        ),
     ] = None,
     targets: Annotated[
         str | None,
-        typer.Option("-t", "--targets", help="Only records with POS in these; ^ in front: all others."),
+        typer.Option(
+            "-t",
+            "--targets",
+            help="Only records with POS in these; ^ in front: all others.",
+            rich_help_panel=_RECORDS,
+        ),
     ] = None,
     targets_file: Annotated[
-        str | None, typer.Option("-T", "--targets-file", help="The same from a BED file or a table.")
+        str | None,
+        typer.Option(
+            "-T", "--targets-file", help="The same from a BED file or a table.", rich_help_panel=_RECORDS
+        ),
     ] = None,
+    sv: Annotated[
+        bool,
+        typer.Option(
+            "--sv",
+            help="Score <DEL> <DUP> <INV> <INS> whose length or letters INFO states.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = False,
+    haplotypes: Annotated[
+        bool,
+        typer.Option(
+            "--haplotypes",
+            help="Score what a sample carries beside its phased neighbours.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = False,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--sample", help="Of --haplotypes; default: the only one.", rich_help_panel=_RECORDS
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take scores from a table of genomix tile where it has them.", rich_help_panel=_SCALE
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only part I of N of the records; see genomix merge.", rich_help_panel=_SCALE
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep what is done in OUT.resume, and go on from there after a crash or kill.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = False,
     contig_map: Annotated[
         Path | None,
-        typer.Option(help="Two columns of contig names that mean the same; chr and M/MT need none."),
+        typer.Option(
+            help="Two columns of contig names that mean the same; chr and M/MT need none.",
+            rich_help_panel=_RECORDS,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows in a forward pass; default: by memory.", rich_help_panel=_RUN)
+    ] = None,
+    share: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(
+            help="Whether ALT goes on from REF in exact mode; auto: on a CPU.", rich_help_panel=_RUN
+        ),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
     dtype: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="Of the matrix products.")
+        Literal["float32", "bfloat16"], typer.Option(help="Of the matrix products.", rich_help_panel=_RUN)
     ] = "float32",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: all cores.", rich_help_panel=_RUN)
+    ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 4 if any allele is left unscored.")
+        bool,
+        typer.Option("--strict", help="Exit with 4 if any allele is left unscored.", rich_help_panel=_RUN),
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write a summary of the run as JSON.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a summary of the run as JSON.", rich_help_panel=_RUN)
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress, no summary.", rich_help_panel=_RUN)
+    ] = False,
 ) -> None:
     """Score each variant of a VCF: log P(ALT window) - log P(REF window), in nats; negative = ALT less likely.
 
-    Every record comes back, in order, with INFO/GMX_LLR and INFO/GMX_STATUS for each ALT allele.
+    Every record comes back, in order, with INFO/GMX_LLR and INFO/GMX_STATUS for each ALT allele. --scores adds more.
 
     Example: [bold]genomix score in.vcf.gz -f ref.fa -m MODEL -o out.vcf.gz -W[/bold]
     """
     import torch
 
-    from genomix.variant_effect import OutputOptions, ScoreOptions, score_vcf
+    from genomix.variant_effect import OutputOptions, ScoreOptions, Shard, score_vcf
     from genomix_cli.console import progress
+    from genomix_cli.memory import settled_memory
+    from genomix_cli.score_summary import say_summary, write_report
 
     if threads:
         torch.set_num_threads(threads)
-    options = ScoreOptions(
-        window=window,
-        mode=mode,
+    wanted = [name.strip() for name in scores.split(",") if name.strip()]
+    chosen = {"window": window, "mode": mode, "strand": strand, "reduce": reduce}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    make = ScoreOptions if protocol is None else partial(ScoreOptions.of_protocol, protocol)
+    options = make(
+        **given,
         stride=stride,
         horizon=horizon,
         exact_sample=exact_sample,
-        strand=strand,
-        reduce=reduce,
         check_ref=check_ref,
         max_ref_mismatch=max_ref_mismatch,
         ignore_contig_lengths=ignore_contig_lengths,
@@ -147,6 +295,15 @@ def command(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        scores=tuple(dict.fromkeys([*wanted, *(["head"] if head else [])])),
+        layer=layer,
+        head=None if head is None else str(head),
+        head_class=head_class,
+        background=background,
+        shares={"auto": None, "always": True, "never": False}[share],
+        sv=sv,
+        haplotypes=haplotypes,
+        sample=sample,
     )
     output = OutputOptions(
         output_type=output_type,
@@ -155,7 +312,7 @@ def command(
         per_strand=per_strand,
         command=_command_line(),
     )
-    with progress("scoring", unit="alleles", quiet=quiet) as bar:
+    with settled_memory(), progress("scoring", unit="alleles", quiet=quiet) as bar:
         summary = score_vcf(
             vcf,
             fasta,
@@ -166,30 +323,17 @@ def command(
             contig_map=contig_map,
             regions=_regions(regions, regions_file, "-r", "-R"),
             targets=_regions(targets, targets_file, "-t", "-T"),
+            table=table,
+            shard=None if shard is None else Shard.parse(shard),
+            resume=resume,
             progress=bar.advance,
         )
     if report is not None:
-        _write_report(report, summary, model, fasta)
+        write_report(report, summary, model, fasta)
     if not quiet:
-        _say_summary(summary)
+        say_summary(summary)
     if strict and summary.unscored:
         raise typer.Exit(EXIT_UNSCORED)
-
-
-def _told(faults: dict[str, int], limit: int = 3) -> str:
-    shown = [f"{fault} ({count:,})" for fault, count in list(faults.items())[:limit]]
-    return "; ".join(shown) + (
-        f"; and {len(faults) - limit} more, see --report" if len(faults) > limit else ""
-    )
-
-
-def _told_comparison(found: "ExactComparison") -> str:
-    if found.pearson is None or found.spearman is None or found.largest_difference is None:
-        return f"{found.alleles:,} alleles were scored in exact mode too: too few, or too much alike, to correlate"
-    return (
-        f"beside exact mode, {found.alleles:,} of these alleles: Pearson {found.pearson:.4f}, Spearman "
-        f"{found.spearman:.4f}, largest difference of GMX_LLR {found.largest_difference:.3g}"
-    )
 
 
 def _regions(text: str | None, path: str | None, *options: str) -> "Regions | None":
@@ -208,43 +352,3 @@ def _command_line() -> str:
     import sys
 
     return shlex.join(["genomix", *sys.argv[1:]])
-
-
-def _write_report(path: Path, summary: "ScoreSummary", model: Path, fasta: Path) -> None:
-    import json
-
-    from genomix.provenance import run_record
-    from genomix_data.atomic import atomic_file
-
-    record = run_record(model=str(model), fasta=str(fasta), summary=summary.to_dict())
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _say_summary(summary: "ScoreSummary") -> None:
-    from genomix_cli.console import say
-
-    say(
-        f"{summary.records:,} records, {summary.scored:,} of {summary.alleles:,} alleles scored in "
-        f"{summary.seconds:.1f} s ({summary.alleles_per_second:,.0f} alleles/s, {summary.windows:,} windows of "
-        f"{summary.window:,} bp)"
-    )
-    if summary.against_exact is not None:
-        say(_told_comparison(summary.against_exact))
-    unscored = [
-        f"{status.value} {count:,}"
-        for status, count in sorted(summary.by_status.items())
-        if status.value != "OK"
-    ]
-    if summary.no_alt:
-        unscored.append(f"no ALT {summary.no_alt:,}")
-    if unscored:
-        say(f"not scored: {', '.join(unscored)}", style="yellow")
-    if summary.normalized:
-        say(f"scored in another spelling (--normalize): {summary.normalized:,} alleles")
-    if summary.faults:
-        say(f"the VCF breaks its specification (carried as it came): {_told(summary.faults)}", style="yellow")
-    if summary.dropped:
-        say(f"dropped for a REF mismatch: {summary.dropped:,} records", style="yellow")
-    if summary.output:
-        say(f"written: {summary.output}")

@@ -1,5 +1,6 @@
 """A Lightning data module whose batches depend on their number only."""
 
+import signal
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -114,4 +115,11 @@ class OrderedData(LightningDataModule):
             collate_fn=dataset.collate,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
+            worker_init_fn=_leave_signals_to_the_parent if self.num_workers else None,
         )
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let Ctrl-C, which a terminal sends to every process, end a step in the parent and not its worker."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from genomix_data.errors import ConfigError, InputFileError, preview
 from genomix_data.leakage.clusters import LINK, WINDOW, K, sequence_clusters
+from genomix_data.tables.identity import either_strand
 from genomix_data.tables.located import LocatedTable, Locations, locations_from
 from genomix_data.tables.table import SequenceTable
 
@@ -70,6 +71,26 @@ def chromosome_split(
             "split by chromosome. Use split=cluster."
         )
     return split_by_group(table, table.locations.chrom, fractions, seed, what="chromosomes")
+
+
+def random_split(table: SequenceTable, fractions: Mapping[str, float], seed: int) -> dict[str, SequenceTable]:
+    """Return the parts of a table drawn at random, each class alike; copies, on either strand, go together.
+
+    It is what most publications do where a data set has no split of its own. Near copies may be in two parts: see
+    `cluster_split`.
+
+    Args:
+        table: All sequences.
+        fractions: See `cluster_split`.
+        seed: Which sequences go where.
+
+    Raises:
+        ConfigError: if the fractions do not add up to 1.
+        InputFileError: if a part would have no sequence of a class.
+    """
+    first: dict[str, int] = {}
+    groups = [first.setdefault(either_strand(text), row) for row, text in enumerate(table.sequences)]
+    return split_by_group(table, np.array(groups, dtype=np.int64), fractions, seed, what="distinct sequences")
 
 
 def split_by_group(

@@ -37,7 +37,7 @@ class TargetTable:
     """
 
     sequences: list[str]
-    targets: Float32[NDArray[np.float32], "n T"]
+    targets: Float32[np.ndarray, "n T"]
     target_names: tuple[str, ...]
     kind: TargetKind
     source: str

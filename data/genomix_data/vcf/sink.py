@@ -16,6 +16,7 @@ from pysam.utils import SamtoolsError
 
 from genomix_data.atomic import atomic_file
 from genomix_data.errors import InputFileError
+from genomix_data.journal import Journal
 from genomix_data.vcf.streams import BgzfWriter
 
 IndexFormat = Literal["csi", "tbi"]
@@ -36,6 +37,7 @@ class FileSink:
         index: Also write a ``.csi`` or ``.tbi`` beside the file.
         preset: Which columns the index reads: ``vcf``, ``bcf``, or ``tsv`` (contig, 1-based position).
         spool: Collect plain bytes in a scratch file, which `convert` turns into the output.
+        journal: Collect plain bytes there, also from an earlier run, and make the output from them at the end.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class FileSink:
         index: IndexFormat | None = None,
         preset: IndexPreset = "vcf",
         spool: bool = False,
+        journal: Journal | None = None,
     ) -> None:
+        assert journal is None or not spool, "records that htslib must convert are not kept in a journal"
         self._out = out
         self._compress = compress
         self._index = index
         self._preset = preset
         self._spool = spool
+        self._journal = journal
         self._stack = ExitStack()
         self._stream: BinaryIO
         self._bgzf: BgzfWriter | None = None
@@ -63,6 +68,11 @@ class FileSink:
         self._last = ("", 0)
 
     def __enter__(self) -> Self:
+        if self._journal is None:
+            self._open()
+        return self
+
+    def _open(self) -> None:
         if not is_stdout(self._out):
             assert self._out is not None
             final = Path(self._out)
@@ -84,7 +94,6 @@ class FileSink:
             self._stream = sys.stdout.buffer
         if self._compress:
             self._bgzf = BgzfWriter(self._stream)
-        return self
 
     def write_header(self, data: bytes) -> None:
         """Take the header. It goes out with the first record, so that a refused input prints nothing."""
@@ -92,6 +101,9 @@ class FileSink:
 
     def write(self, data: bytes) -> None:
         """Take bytes of the plain output."""
+        if self._journal is not None:
+            self._journal.write(data)
+            return
         if self._header:
             data, self._header = self._header + data, b""
         (self._bgzf or self._stream).write(data)
@@ -135,7 +147,9 @@ class FileSink:
         with self._stack:
             try:
                 if error is None:
-                    if self._header:
+                    if self._journal is not None:
+                        self._write_from(self._journal)
+                    elif self._header:
                         self.write(b"")
                     if self._bgzf is not None:
                         self._bgzf.close()
@@ -149,6 +163,17 @@ class FileSink:
                 sys.stdout.buffer.flush()
             elif self._index:
                 self._write_index()
+        if self._journal is not None:
+            self._journal.discard()
+
+    def _write_from(self, journal: Journal) -> None:
+        """Make the output of the header and all that the journal holds."""
+        self._open()
+        if self._header:
+            (self._bgzf or self._stream).write(self._header)
+        with journal.open_records() as records:
+            while data := records.read(1 << 20):
+                (self._bgzf or self._stream).write(data)
 
     def _write_index(self) -> None:
         assert self._path is not None

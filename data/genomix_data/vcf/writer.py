@@ -15,6 +15,7 @@ import pysam.bcftools
 from pysam.utils import SamtoolsError
 
 from genomix_data.errors import ConfigError, InputFileError
+from genomix_data.journal import Journal
 from genomix_data.vcf.bcf import BcfDictionary, BcfRecord, bcf_header_bytes
 from genomix_data.vcf.header import UsedNames, VcfHeader, repair_header
 from genomix_data.vcf.record import InfoValues, VcfRecord
@@ -44,9 +45,10 @@ class VcfWriter:
         drop_prefix: INFO keys with this prefix in the input are replaced.
         dictionary: That of a BCF reader whose records stay binary (`VcfReader.dictionary`).
         contig_length: Gives the length in bp of a contig that the header lacks, by the name that the VCF uses.
+        journal: Keeps the records until the end, so that a broken run can go on.
 
     Raises:
-        ConfigError: if an index is wanted where there can be none.
+        ConfigError: if an index is wanted where there can be none, or a journal for text that is to become BCF.
         InputFileError: if records are not sorted and an index is wanted, or htslib cannot turn them into BCF.
     """
 
@@ -61,6 +63,7 @@ class VcfWriter:
         drop_prefix: str = "",
         dictionary: BcfDictionary | None = None,
         contig_length: Callable[[str], int | None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.output_type: OutputType = output_type or output_type_of(out)
         is_bcf = self.output_type in ("b", "u")
@@ -78,12 +81,17 @@ class VcfWriter:
         if is_bcf and dictionary is not None:
             self._dictionary, self._header = dictionary.extended(header)
         self._spools = is_bcf and self._dictionary is None
+        if self._spools and journal is not None:
+            raise ConfigError(
+                "text that becomes BCF cannot be resumed; write VCF.gz (-O z), and `bcftools view -Ob` of that."
+            )
         self._sink = FileSink(
             out,
             compress=self.output_type in ("z", "b") and not self._spools,
             index=index_format if write_index else None,
             preset="bcf" if is_bcf else "vcf",
             spool=self._spools,
+            journal=journal,
         )
 
     def __enter__(self) -> Self:

@@ -1,0 +1,242 @@
+"""Parts of a file put together are the whole file; tables of scores are what scoring gives."""
+
+import gzip
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pysam
+import pytest
+
+from genomix.checkpoint.native import LoadedModel
+from genomix.variant_effect import OutputOptions, ScoreOptions, Shard, score_vcf
+from genomix.variant_effect.merge import merge_shards
+from genomix.variant_effect.score import BLOCK_RECORDS
+from genomix.variant_effect.shards import ShardLine
+from genomix.variant_effect.tile import tile_genome
+from genomix_data.errors import ConfigError, InputFileError, ReferenceMismatchError
+from genomix_data.regions import Regions
+from genomix_data.vcf import open_vcf
+from tests.genomix.variant_effect.conftest import random_bases, write_fasta
+
+OPTIONS = ScoreOptions(window=16, device="cpu")
+ScoreFile = Callable[..., Path]
+CONTIG = random_bases(4000, 8)
+N_RECORDS = 2 * BLOCK_RECORDS + 300
+
+
+def snv_rows(n: int) -> list[str]:
+    rows = []
+    for number in range(n):
+        pos = 100 + number
+        ref = chr(CONTIG[pos - 1])
+        alt = "ACGT"["ACGT".index(ref) - 1]
+        alt = alt if number % 97 else f"{alt},{ref}TT,<DEL>"
+        rows.append(f"chr1\t{pos}\tr{number}\t{ref}\t{alt}\t.\t.\t.")
+    return rows
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``g.fa`` and ``in.vcf`` of more than two blocks."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_fasta(folder / "g.fa", {"chr1": CONTIG})
+    head = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (folder / "in.vcf").write_text(head + "\n".join(snv_rows(N_RECORDS)) + "\n")
+    return folder
+
+
+def body(path: Path) -> bytes:
+    """Return all but the line on the command, which has a date."""
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return b"\n".join(line for line in data.split(b"\n") if not line.startswith(b"##genomixCommand"))
+
+
+@pytest.fixture(scope="module")
+def score(inputs: Path, model: LoadedModel) -> ScoreFile:
+    """Score the input into a file, whole or a shard of it."""
+
+    def run(out: Path, shard: str | None = None) -> Path:
+        part = None if shard is None else Shard.parse(shard)
+        score_vcf(inputs / "in.vcf", inputs / "g.fa", model, out, OPTIONS, shard=part)
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("suffix", [".vcf.gz", ".tsv"])
+@pytest.mark.parametrize("of", [2, 5])
+def test_merged_shards_are_the_whole_byte_for_byte(
+    tmp_path: Path, suffix: str, of: int, score: ScoreFile
+) -> None:
+    """With more shards than blocks some are empty."""
+    whole = score(tmp_path / f"whole{suffix}")
+    parts = [score(tmp_path / f"part{n}{suffix}", f"{n}/{of}") for n in range(1, of + 1)]
+    summary = merge_shards(parts[::-1], tmp_path / f"merged{suffix}")
+    assert body(tmp_path / f"merged{suffix}") == body(whole)
+    assert summary.shards == of
+    assert summary.records == N_RECORDS if suffix == ".vcf.gz" else summary.records > N_RECORDS
+
+
+def test_bcf_parquet_and_index(tmp_path: Path, score: ScoreFile) -> None:
+    parquet: Any = importlib.import_module("pyarrow.parquet")  # without types
+    whole = parquet.read_table(score(tmp_path / "whole.parquet"))
+    parts = [score(tmp_path / f"{n}.parquet", f"{n}/2") for n in (1, 2)]
+    merge_shards(parts, tmp_path / "merged.parquet")
+    assert parquet.read_table(tmp_path / "merged.parquet").equals(whole)
+    parts = [score(tmp_path / f"{n}.bcf", f"{n}/2") for n in (1, 2)]
+    merge_shards(parts, tmp_path / "merged.bcf", OutputOptions(write_index=True))
+    with pysam.VariantFile(str(tmp_path / "merged.bcf")) as found:
+        assert sum(1 for _ in found.fetch("chr1", 99, 200)) == 101
+        assert sum(1 for _ in found.fetch()) == N_RECORDS
+    with pytest.raises(ConfigError, match="cannot go to standard output"):
+        merge_shards([tmp_path / "1.parquet", tmp_path / "2.parquet"], None, OutputOptions(output_type="p"))
+
+
+def test_what_does_not_belong_together_is_refused(
+    tmp_path: Path, inputs: Path, model: LoadedModel, score: ScoreFile
+) -> None:
+    whole = score(tmp_path / "whole.vcf")
+    one, two, three = (score(tmp_path / f"{n}.vcf", f"{n}/3") for n in (1, 2, 3))
+    out = tmp_path / "out.vcf"
+    for paths, message in (
+        ([one, three], r"of 3 shards these are missing: 2\. Score them"),
+        ([one, two, two, three], "expected each of 1 to 3 once"),
+        ([whole], "is no shard"),
+        ([], "no shard was given"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            merge_shards(paths, out)
+    with pytest.raises(ConfigError, match="of different kinds"):
+        merge_shards([one, two, three], tmp_path / "out.tsv")
+    other = replace(OPTIONS, reduce="mean")
+    score_vcf(inputs / "in.vcf", inputs / "g.fa", model, tmp_path / "x.vcf", other, shard=Shard(2, 3))
+    with pytest.raises(ConfigError, match="of another run"):
+        merge_shards([one, tmp_path / "x.vcf", three], out)
+    lines = two.read_bytes().splitlines(keepends=True)
+    two.write_bytes(b"".join([*lines, lines[-1]]))
+    with pytest.raises(InputFileError, match="it was changed"):
+        merge_shards([one, two, three], out)
+    assert not out.exists()
+
+
+def test_shards_are_even_and_cover_the_file(tmp_path: Path, score: ScoreFile) -> None:
+    found = []
+    for number in range(1, 4):
+        with open_vcf(score(tmp_path / f"{number}.vcf", f"{number}/3")) as reader:
+            shard = ShardLine.find(reader.header.meta)
+            assert shard is not None
+            assert sum(1 for _ in reader) == shard.records
+            found.append((shard.first, shard.records))
+    assert found == [(0, BLOCK_RECORDS), (BLOCK_RECORDS, BLOCK_RECORDS), (2 * BLOCK_RECORDS, 300)]
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/2/3", "-1/3", "1/0"])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="shard"):
+        Shard.parse(text)
+
+
+def test_standard_input_has_no_shards(inputs: Path, model: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match="standard input cannot be read twice"):
+        score_vcf("-", inputs / "g.fa", model, None, OPTIONS, shard=Shard(1, 2))
+
+
+def test_a_table_of_all_substitutions(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    table = tmp_path / "t.tsv.gz"
+    options = replace(OPTIONS, scores=("llr", "entropy"))
+    regions = Regions.parse("chr1:101-150,chr1:300-302")
+    summary = tile_genome(inputs / "g.fa", model, table, options, regions=regions, per_strand=True)
+    assert (summary.records, summary.scored) == (53, 159)
+    with pysam.TabixFile(str(table)) as found:
+        rows = [row.split("\t") for row in found.fetch("chr1", 300, 301)]
+    assert [(row[1], row[3]) for row in rows] == [("301", chr(CONTIG[300]))] * 3
+    assert {row[4] for row in rows} | {chr(CONTIG[300])} == set("ACGT")
+
+    plain, looked_up = tmp_path / "plain.tsv", tmp_path / "looked_up.tsv"
+    output = OutputOptions(per_strand=True)
+    vcf = inputs / "in.vcf"
+    direct = score_vcf(vcf, inputs / "g.fa", model, plain, options, output=output, targets="chr1:95-310")
+    found_summary = score_vcf(
+        vcf, inputs / "g.fa", model, looked_up, options, output=output, targets="chr1:95-310", table=table
+    )
+    assert found_summary.from_table == 50 + 3  # those of records whose alleles are all substitutions
+    assert direct.from_table == 0
+    for a, b in zip(plain.read_text().splitlines(), looked_up.read_text().splitlines(), strict=True):
+        if a.startswith("#"):
+            continue
+        for x, y in zip(a.split("\t"), b.split("\t"), strict=True):
+            assert x == y or float(x) == pytest.approx(float(y), abs=1e-4)
+    with pytest.raises(ConfigError, match=r"was made otherwise: it says '##genomixModel.*Reduce=sum"):
+        score_vcf(vcf, inputs / "g.fa", model, plain, replace(options, reduce="mean"), table=table)
+    with pytest.raises(ConfigError, match="has no column GMX_REF_LL"):
+        score_vcf(vcf, inputs / "g.fa", model, plain, replace(options, scores=("ref_ll",)), table=table)
+
+
+def test_tables_that_are_none(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    vcf, fasta = inputs / "in.vcf", inputs / "g.fa"
+    with pytest.raises(InputFileError, match=r"none\.tsv\.gz' does not exist"):
+        score_vcf(vcf, fasta, model, tmp_path / "o.vcf", OPTIONS, table=tmp_path / "none.tsv.gz")
+    (tmp_path / "x.tsv.gz").write_bytes(b"chr1\t1\n")
+    with pytest.raises(InputFileError, match="through a tabix index"):
+        score_vcf(vcf, fasta, model, tmp_path / "o.vcf", OPTIONS, table=tmp_path / "x.tsv.gz")
+    with pytest.raises(ConfigError, match=r"must be called NAME\.tsv\.gz"):
+        tile_genome(fasta, model, tmp_path / "t.vcf", OPTIONS)
+    with pytest.raises(ReferenceMismatchError, match="reaches beyond its contig"):
+        tile_genome(fasta, model, tmp_path / "t.tsv.gz", OPTIONS, regions=Regions.parse("chr1:3990-4001"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tsv.gz"]
+
+
+def test_tiled_shards_merge(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    regions = Regions.parse("chr1:101-1300")
+    whole = tmp_path / "whole.tsv.gz"
+    tile_genome(inputs / "g.fa", model, whole, OPTIONS, regions=regions)
+    parts = [tmp_path / f"{n}.tsv.gz" for n in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        tile_genome(inputs / "g.fa", model, part, OPTIONS, regions=regions, shard=Shard(number, 2))
+    merge_shards(parts, tmp_path / "m.tsv.gz", OutputOptions(write_index=True, index_format="tbi"))
+    assert body(tmp_path / "m.tsv.gz") == body(whole)
+    with pysam.TabixFile(str(tmp_path / "m.tsv.gz")) as found:
+        assert sum(1 for _ in found.fetch("chr1", 1290, 1300)) == 30
+
+
+def test_n_has_no_substitutions(
+    tmp_path: Path, model: LoadedModel, fasta: Path, sequences: dict[str, bytes]
+) -> None:
+    table = tmp_path / "t.tsv.gz"
+    summary = tile_genome(
+        fasta, model, table, OPTIONS, regions=Regions.parse("chr1:690-730,chr1:901-902,chr1:1201")
+    )
+    assert summary.records == 41 - 20 + 2
+    assert summary.scored == 3 * summary.records
+
+
+def test_shards_of_another_selection_are_refused(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    one, two = tmp_path / "1.tsv", tmp_path / "2.tsv"
+    for part, number, targets in ((one, 1, "chr1:100-2000"), (two, 2, "chr1:100-1900")):
+        shard = Shard(number, 2)
+        score_vcf(inputs / "in.vcf", inputs / "g.fa", model, part, OPTIONS, shard=shard, targets=targets)
+    with pytest.raises(
+        ConfigError, match=r"begins at record 0 of|begins at record 1,024 of 1,801; expected 1,024 of 1,901"
+    ):
+        merge_shards([one, two], tmp_path / "out.tsv")
+
+
+def test_a_journal_of_other_regions_is_refused(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    """A run that is broken off by its caller, and one that asks for something else."""
+    table = tmp_path / "t.tsv.gz"
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for regions in ("chr1:1-2000", "chr1:2001-4000"):
+        wanted = Regions.parse(regions)
+        with pytest.raises(KeyboardInterrupt if regions == "chr1:1-2000" else ConfigError) as caught:
+            tile_genome(inputs / "g.fa", model, table, OPTIONS, regions=wanted, resume=True, progress=stop)
+    assert "of another run: input was" in str(caught.value)
+    wanted = Regions.parse("chr1:1-2000")
+    summary = tile_genome(inputs / "g.fa", model, table, OPTIONS, regions=wanted, resume=True)
+    assert summary.records == 2000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.tsv.gz", "t.tsv.gz.tbi"]
