@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomix.demo.story import GENOMES, DemoResult
+from genomix.evaluation.ranking import roc_points
 from genomix.report import Card, Fact, Figure, Page, Section, Table, figures, write_page
 from genomix.training.results import FinetuneResult, PretrainResult
 from genomix_data import samples
@@ -289,17 +290,6 @@ def _next_steps(result: DemoResult) -> Section:
             )
         ],
     )
-
-
-def roc_points(
-    scores: NDArray[np.float64], is_positive: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return false and true positive rates at every threshold, from (0, 0) to (1, 1); equal scores move together."""
-    order = np.argsort(-scores, kind="stable")
-    last_of_ties = np.append(np.diff(scores[order]) != 0, True)
-    hits = np.cumsum(is_positive[order])[last_of_ties]
-    alarms = np.cumsum(~is_positive[order])[last_of_ties]
-    return np.append(0.0, alarms / max(alarms[-1], 1)), np.append(0.0, hits / max(hits[-1], 1))
 
 
 def _three(value: float | None) -> str:

@@ -13,19 +13,19 @@ import numpy as np
 import pysam
 from numpy.typing import NDArray
 
+from genomix.evaluation.ranking import N_RESAMPLES, separation
 from genomix.models.registry import hyenadna_config
 from genomix.provenance import run_record
 from genomix.training.config import (
-    FastaDataConfig,
     ModelConfig,
     OptimizerConfig,
     PretrainConfig,
     ScheduleConfig,
     StepTrainerConfig,
 )
+from genomix.training.fasta_config import FastaDataConfig
 from genomix.training.finetune import finetune
 from genomix.training.finetune_config import EpochTrainerConfig, FinetuneConfig, TableDataConfig
-from genomix.training.metrics import binary_auroc
 from genomix.training.pretrain import pretrain
 from genomix.training.results import FinetuneResult, PretrainResult
 from genomix.variant_effect import OutputOptions, ScoreOptions, ScoreSummary, score_vcf
@@ -46,7 +46,6 @@ EPOCHS = {"promoters": 8, "enhancers": 4}
 
 VARIANTS, REGION = "brca1_sge.vcf.gz", "brca1_region.fa.gz"
 WINDOW = 256
-BOOTSTRAPS = 1000
 
 
 class ProgressBar(Protocol):
@@ -259,7 +258,7 @@ def auroc_with_interval(
     scores: NDArray[np.float64],
     is_positive: NDArray[np.bool_],
     *,
-    n_resamples: int = BOOTSTRAPS,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, tuple[float, float]]:
     """Return the AUROC and its 95 % percentile bootstrap interval; each class is resampled within itself.
@@ -267,18 +266,7 @@ def auroc_with_interval(
     Raises:
         InputFileError: if there are not both positives and negatives.
     """
-    area = binary_auroc(scores, is_positive)
-    if area is None:
+    found = separation(scores, is_positive, n_resamples=n_resamples, seed=seed)
+    if found is None:
         raise InputFileError("an AUROC needs at least one variant of each class; score more variants.")
-    rng = np.random.default_rng(seed)
-    positives, negatives = np.flatnonzero(is_positive), np.flatnonzero(~is_positive)
-    areas = []
-    for _ in range(n_resamples):
-        chosen = np.concatenate(
-            [rng.choice(positives, len(positives)), rng.choice(negatives, len(negatives))]
-        )
-        resampled = binary_auroc(scores[chosen], is_positive[chosen])
-        assert resampled is not None
-        areas.append(resampled)
-    low, high = np.percentile(areas, [2.5, 97.5])
-    return area, (float(low), float(high))
+    return found.auroc.value, (found.auroc.low, found.auroc.high)

@@ -1,51 +1,11 @@
 """The drawings of a report, as SVG text: training curves, confusion matrices, ROC curves, score distributions."""
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-INK, SOFT, GRID = "#1c2430", "#5b6675", "#e2e6ec"
-COLOURS = ("#0b6e75", "#c8553d", "#7a6fac", "#b8860b", "#4c78a8")
-"""Told apart by the most common colour blindness, and in grey."""
-
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "legend.frameon": False,
-    "svg.hashsalt": "genomix",
-}
-
-
-@contextmanager
-def _drawing(width: float = 5.0, height: float = 3.6) -> Iterator[tuple[Axes, list[str]]]:
-    """Yield axes to draw on and a list that receives the SVG text. Uses no global pyplot state."""
-    out: list[str] = []
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # its stub lists every key of rcParams
-        canvas = Canvas(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(canvas)
-        yield canvas.add_subplot(), out
-        buffer = io.StringIO()
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-        out.append(buffer.getvalue())
+from genomix.report.canvas import COLOURS, INK, SOFT, drawing
 
 
 def training_curve(
@@ -69,7 +29,8 @@ def training_curve(
         points: Further series (validation, say), by name.
         levels: Horizontal lines to compare with (a baseline, say), by name.
     """
-    with _drawing(6.4) as (axes, out):
+    with drawing(6.4) as drawn:
+        axes = drawn.axes()
         if smooth > 1 and len(y) >= 2 * smooth:
             axes.plot(x, y, color=COLOURS[0], alpha=0.22, linewidth=1)
             kernel = np.ones(smooth) / smooth
@@ -92,7 +53,7 @@ def training_curve(
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_ylim(*_range_that_shows(y, points or {}, levels or {}))
         axes.legend(fontsize=9)
-    return out[0]
+    return drawn.svg
 
 
 def _range_that_shows(
@@ -118,7 +79,8 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> s
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(3.4, 0.8 * len(class_names) + 1.8)
-    with _drawing(side + 0.4, side) as (axes, out):
+    with drawing(side + 0.4, side) as drawn:
+        axes = drawn.axes()
         axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
         axes.grid(visible=False)
         for row in range(len(class_names)):
@@ -136,12 +98,13 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> s
         axes.set_yticks(ticks, class_names)
         axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
-    return out[0]
+    return drawn.svg
 
 
 def roc_curves(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
     """Return ROC curves, each given by name as (false positive rate, true positive rate)."""
-    with _drawing(4.2, 3.9) as (axes, out):
+    with drawing(4.2, 3.9) as drawn:
+        axes = drawn.axes()
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
         for index, (name, (fpr, tpr)) in enumerate(curves.items()):
             axes.plot(fpr, tpr, color=COLOURS[index % len(COLOURS)], linewidth=1.8, label=name)
@@ -153,7 +116,7 @@ def roc_curves(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float6
             aspect="equal",
         )
         axes.legend(fontsize=9, loc="lower right")
-    return out[0]
+    return drawn.svg
 
 
 def score_distributions(groups: Mapping[str, NDArray[np.float64]], *, x_label: str) -> str:
@@ -166,7 +129,8 @@ def score_distributions(groups: Mapping[str, NDArray[np.float64]], *, x_label: s
     if low == high:
         low, high = low - 0.5, high + 0.5
     bins = np.linspace(low, high, 41)
-    with _drawing(6.0) as (axes, out):
+    with drawing(6.0) as drawn:
+        axes = drawn.axes()
         for index, (name, scores) in enumerate(groups.items()):
             colour = COLOURS[index % len(COLOURS)]
             inside = np.clip(scores, low, high)
@@ -182,4 +146,4 @@ def score_distributions(groups: Mapping[str, NDArray[np.float64]], *, x_label: s
             )
         axes.set(xlabel=x_label, ylabel="density")
         axes.legend(fontsize=9)
-    return out[0]
+    return drawn.svg

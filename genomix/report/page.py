@@ -12,10 +12,11 @@ from genomix_data.atomic import atomic_file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A drawing (SVG text) with what it shows in words."""
+    """A drawing (SVG text) with what it shows in words; a wide one has the width of the page to itself."""
 
     svg: str
     caption: str
+    is_wide: bool = False
 
     @property
     def source(self) -> str:
@@ -96,8 +97,10 @@ def _is_number(cell: str) -> bool:
     stripped = cell.strip().replace(",", "").replace("%", "").replace("−", "-")
     if stripped in {"", "-"}:
         return True
+    number, _, rest = stripped.partition(" ")
     try:
-        float(stripped.split(" ")[0])
+        float(number)
     except ValueError:
         return False
-    return True
+    # "0.81 (0.79 to 0.83)" and "3 to 5" are numbers; "4 x 256, one seed" is a text
+    return not rest or rest.startswith(("(", "to ", "±"))

@@ -1,4 +1,4 @@
-"""``genomix evaluate``: metrics of a fine-tuned classifier."""
+"""``genomix evaluate``: metrics of a fine-tuned model."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,17 @@ def command(
             metavar="error|truncate", help="Sequences beyond the context; default as in fine-tuning."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 64,
+    both_strands: Annotated[
+        bool | None,
+        typer.Option("--both-strands/--one-strand", help="Average both strands; default as in fine-tuning."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once; default by memory.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
-    """Print the metrics of a classifier on a labelled table, over the whole table at once.
+    """Print the metrics of a model on a labelled table, over the whole table at once, whatever its head.
 
     Example: [bold]genomix evaluate classifier/model test.csv.gz[/bold]
     """
@@ -37,6 +43,7 @@ def command(
         batch_size=batch_size,
         device=checked_device(device),
         too_long=checked_too_long(too_long),
+        both_strands=both_strands,
     )
     if as_json:
         print(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
@@ -44,5 +51,6 @@ def command(
     from rich.console import Console
 
     out = Console(highlight=False, soft_wrap=True)
-    for part in metrics_table(evaluation.metrics):
+    things = "bases" if evaluation.predictions.kind == "token_classifier" else "sequences"
+    for part in metrics_table(evaluation.metrics, things):
         out.print(part)
