@@ -81,6 +81,7 @@ EXTRAS = {
     "py2bit": ("py2bit", "twobit", ".2bit genomes"),
     "huggingface-hub": ("huggingface_hub", "hub", "downloads of published weights"),
     "ray": ("ray", "ray", "scoring on many hosts"),
+    "tensorboard": ("tensorboard", "tensorboard", "trainer.tensorboard, the log of a training run"),
 }
 
 

@@ -15,9 +15,12 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from genomix import __version__
+from genomix_cli.command_group import CommandGroup
 from genomix_cli.commands import (
+    attribute,
     bench,
     convert,
     data,
@@ -25,38 +28,66 @@ from genomix_cli.commands import (
     doctor,
     embed,
     evaluate,
+    evaluate_variants,
     finetune,
     generate,
     index,
+    ism,
     likelihood,
+    merge,
     models,
     predict,
     pretrain,
+    report,
     score,
+    sweep,
+    tile,
 )
 from genomix_cli.console import close_stdout_quietly, say
 from genomix_data.errors import GenomixError
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
-VERBS: dict[str, dict[str, Callable[..., None]]] = {
+EVALUATE = CommandGroup(
+    "Judge a fine-tuned classifier on labelled sequences, or scores on labelled variants.\n\n"
+    "Example: [bold]genomix evaluate classifier/model test.csv[/bold] (``model`` may be left out)",
+    {"model": evaluate.command, "variants": evaluate_variants.command},
+    default="model",
+)
+
+VERBS: dict[str, dict[str, Callable[..., None] | CommandGroup]] = {
     "Start here": {"demo": demo.command, "doctor": doctor.command, "models": models.command},
     "Data": {"data": data.command, "index": index.command},
-    "Train": {"pretrain": pretrain.command, "finetune": finetune.command},
+    "Train": {"pretrain": pretrain.command, "finetune": finetune.command, "sweep": sweep.command},
     "Use": {
         "score": score.command,
+        "merge": merge.command,
+        "tile": tile.command,
+        "ism": ism.command,
         "likelihood": likelihood.command,
         "embed": embed.command,
         "generate": generate.command,
-        "evaluate": evaluate.command,
+        "evaluate": EVALUATE,
         "predict": predict.command,
+        "report": report.command,
+        "attribute": attribute.command,
         "convert": convert.command,
     },
     "Measure": {"bench": bench.command},
 }
 
+
+class InOrder(TyperGroup):
+    """Lists verbs in the order of `VERBS`, whether they are commands or groups of them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the verbs."""
+        return [verb for commands in VERBS.values() for verb in commands]
+
+
 app = typer.Typer(
     name="genomix",
+    cls=InOrder,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -139,7 +170,10 @@ def _on_terminate(signum: int, frame: FrameType | None) -> None:
 
 for _panel, _commands in VERBS.items():
     for _verb, _command in _commands.items():
-        app.command(_verb, rich_help_panel=_panel)(ends_well(_command))
+        if isinstance(_command, CommandGroup):
+            app.add_typer(_command.app(ends_well), name=_verb, rich_help_panel=_panel)
+        else:
+            app.command(_verb, rich_help_panel=_panel)(ends_well(_command))
 
 
 def main(argv: list[str] | None = None) -> None:

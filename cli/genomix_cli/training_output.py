@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from genomix_data.errors import ConfigError
 
+MOST_ROWS = 40
+"""Labels or targets that a table on the screen shows."""
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from genomix.inference.predict import TooLong
     from genomix.training.config import PretrainConfig
-    from genomix.training.metrics import ClassificationMetrics
+    from genomix.training.metrics import Metrics
     from genomix.training.results import FinetuneResult, PretrainResult
 
 
@@ -83,16 +86,31 @@ def show_pretraining(result: "PretrainResult", *, as_json: bool, quiet: bool) ->
         return
     from genomix_cli.console import console, say
 
-    held_out, markov = result.held_out, result.markov
-    table = _table("held-out bits per base", "")
-    table.add_row(f"this model (step {result.best_step:,})", f"[bold]{held_out.bits_per_base:.4f}[/bold]")
-    table.add_row("  over A, C, G, T only", f"{held_out.bits_per_base_acgt:.4f}")
-    if held_out.bits_per_base_masked is not None:
-        table.add_row("  soft-masked bases only", f"{held_out.bits_per_base_masked:.4f}")
-        table.add_row("  all other bases", f"{held_out.bits_per_base_unmasked:.4f}")
-    table.add_row(f"Markov model of order {markov.best_order}", f"{markov.bits_per_base:.4f}")
-    table.add_row("Markov model of order 0", f"{markov.test[0]:.4f}")
-    table.add_row("knowing nothing", "2.0000")
+    held_out, markov, mixture = result.held_out, result.markov, result.interpolated
+    is_mixed = held_out.bits_per_base_masked is not None
+    columns = ("all", "not masked", "soft-masked") if is_mixed else ("all",)
+    table = plain_table("held-out bits per base", *columns)
+
+    def add(name: str, *bits: float | None) -> None:
+        shown = ("" if value is None else f"{value:.4f}" for value in bits[: len(columns)])
+        table.add_row(name, *shown)
+
+    add(
+        f"this model (step {result.best_step:,})",
+        held_out.bits_per_base,
+        held_out.bits_per_base_unmasked,
+        held_out.bits_per_base_masked,
+    )
+    add("  over A, C, G, T only", held_out.bits_per_base_acgt)
+    add(f"Markov model of order {markov.best_order}", markov.bits_per_base, markov.unmasked, markov.masked)
+    add(
+        f"orders 0 to {mixture.best_order} interpolated",
+        mixture.bits_per_base,
+        mixture.unmasked,
+        mixture.masked,
+    )
+    add("Markov model of order 0", markov.test[0])
+    add("knowing nothing", 2.0)
     console.print()
     console.print(table)
     console.print()
@@ -104,7 +122,7 @@ def show_pretraining(result: "PretrainResult", *, as_json: bool, quiet: bool) ->
     say(f"record  {result.folder / 'result.json'}, {result.folder / 'metrics.csv'}", style="dim")
 
 
-def show_finetuning(result: "FinetuneResult", *, as_json: bool, quiet: bool) -> None:
+def show_finetuning(result: "FinetuneResult[Any]", *, as_json: bool, quiet: bool) -> None:
     """Show what came of fine-tuning: JSON on stdout if wanted, a few lines on stderr unless quiet."""
     if as_json:
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
@@ -113,7 +131,8 @@ def show_finetuning(result: "FinetuneResult", *, as_json: bool, quiet: bool) -> 
     from genomix_cli.console import console, say
 
     console.print()
-    for part in metrics_table(result.test):
+    things = "bases" if result.kind == "token_classifier" else "sequences"
+    for part in metrics_table(result.test, things):
         console.print(part)
     console.print()
     say(_without_near_copies(result))
@@ -125,7 +144,7 @@ def show_finetuning(result: "FinetuneResult", *, as_json: bool, quiet: bool) -> 
     say(f"record  {result.folder / 'result.json'}, {result.folder / 'test_predictions.tsv'}", style="dim")
 
 
-def _without_near_copies(result: "FinetuneResult") -> str:
+def _without_near_copies(result: "FinetuneResult[Any]") -> str:
     """Return the second number of a test: what remains where training holds no near copy."""
     leakage, clean = result.leakage, result.test_clean
     n_near = leakage.total.has_near_copy if leakage is not None else 0
@@ -133,36 +152,60 @@ def _without_near_copies(result: "FinetuneResult") -> str:
         return f"{result.split} split: no test sequence has a near copy in training"
     if clean is None:
         return f"{result.split} split: every test sequence has a near copy in training"
-    auroc = "not defined" if clean.auroc is None else f"{clean.auroc:.4f}"
+    values = " | ".join(f"{name} {_four(value)}" for name, value in clean.headline()[:5])
+    n = len(leakage.has_near_copy) if leakage is not None else 0
     return (
-        f"{result.split} split: {n_near:,} of {result.test.n:,} test sequences have a near copy in training; "
-        f"on the other {clean.n:,}: accuracy {clean.accuracy:.4f} | MCC {clean.mcc:.4f} | AUROC {auroc}"
+        f"{result.split} split: {n_near:,} of {n:,} test sequences have a near copy in training; "
+        f"on the other {n - n_near:,}: {values}"
     )
 
 
-def metrics_table(metrics: "ClassificationMetrics") -> list["RenderableType"]:
-    """Return the metrics and the confusion matrix, ready to print."""
-    values = _table("metric", f"{metrics.n:,} sequences")
-    values.add_row("accuracy", f"{metrics.accuracy:.4f}")
-    values.add_row("MCC", f"{metrics.mcc:.4f}")
-    values.add_row("F1" if len(metrics.class_names) == 2 else "F1 (macro)", f"{metrics.f1:.4f}")
-    values.add_row("AUROC", "not defined" if metrics.auroc is None else f"{metrics.auroc:.4f}")
-    values.add_row("cross-entropy (nats)", f"{metrics.loss:.4f}")
-    confusion = _table("true \\ predicted", *metrics.class_names)
-    for name, row in zip(metrics.class_names, metrics.confusion, strict=True):
-        confusion.add_row(name, *(f"{count:,}" for count in row))
-    parts: list[RenderableType] = [values, "", confusion]
-    parts += [f"note: {note}" for note in metrics.notes]
+def metrics_table(metrics: "Metrics", things: str = "sequences") -> list["RenderableType"]:
+    """Return the metrics, and what belongs to their kind: the confusion matrix, or a row each label or target."""
+    from genomix.training.metrics import ClassificationMetrics
+    from genomix.training.target_metrics import MultiLabelMetrics, RegressionMetrics
+
+    values = plain_table("metric", f"{metrics.n:,} {things}")
+    for name, value in metrics.headline():
+        values.add_row(name, _four(value))
+    parts: list[RenderableType] = [values]
+    if isinstance(metrics, ClassificationMetrics):
+        confusion = plain_table("true \\ predicted", *metrics.class_names)
+        for name, row in zip(metrics.class_names, metrics.confusion, strict=True):
+            confusion.add_row(name, *(f"{count:,}" for count in row))
+        parts += ["", confusion, *(f"note: {note}" for note in metrics.notes)]
+    elif isinstance(metrics, MultiLabelMetrics):
+        labels = plain_table("label", "n", "positive", "AUROC", "AUPRC")
+        for label in metrics.labels[:MOST_ROWS]:
+            labels.add_row(
+                label.name, f"{label.n:,}", f"{label.n_positive:,}", _four(label.auroc), _four(label.auprc)
+            )
+        parts += ["", labels, *_left_out(len(metrics.labels))]
+    elif isinstance(metrics, RegressionMetrics):
+        targets = plain_table("target", "n", "Pearson", "Spearman", "R2", "MSE")
+        for target in metrics.targets[:MOST_ROWS]:
+            numbers = (target.pearson, target.spearman, target.r2, target.mse)
+            targets.add_row(target.name, f"{target.n:,}", *(_four(number) for number in numbers))
+        parts += ["", targets, *_left_out(len(metrics.targets))]
     return parts
 
 
-def _table(*columns: str) -> Any:
+def _left_out(n: int) -> list[str]:
+    return [f"and {n - MOST_ROWS:,} more; result.json has all of them"] if n > MOST_ROWS else []
+
+
+def _four(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"
+
+
+def plain_table(*columns: str, justify: Literal["left", "right"] = "right") -> Any:
+    """Return a table without lines; columns after the first are justified as said."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for place, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if place else "left", no_wrap=True)
+        table.add_column(Text(column), justify=justify if place else "left", no_wrap=True)
     return table
 
 

@@ -4,7 +4,10 @@ from difflib import get_close_matches
 
 from hydra.core.override_parser.types import Override
 
-from genomix_data.errors import ConfigError
+from genomix_data.errors import ConfigError, preview
+
+MOST_SHOWN = 24
+"""Options of a group that an error lists."""
 
 
 def bad_syntax(text: str) -> ConfigError:
@@ -35,7 +38,9 @@ def check_option(override: Override, options: dict[str, list[str]]) -> None:
     close = get_close_matches(value, options[group], n=1, cutoff=0.5)
     by_size = [option for option in options[group] if option.rsplit("/", 1)[-1] == value]
     meant = f"did you mean {(by_size or close)[0]!r}? " if by_size or close else ""
-    raise ConfigError(f"{group}={value} does not exist; {meant}There are {', '.join(options[group])}.")
+    raise ConfigError(
+        f"{group}={value} does not exist; {meant}There are {preview(options[group], MOST_SHOWN)}."
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from genomix.models.registry import MODELS, get_model
 from genomix.models.stripedhyena2 import infer as stripedhyena2_infer
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.state_dict import from_savanna, from_vortex, to_savanna, to_vortex
-from genomix_data.errors import ConfigError
+from genomix_data.errors import CheckpointError, ConfigError
 
 _SCALES = (".input_scale", ".weight_scale")
 _HEAD_BIAS = "head.output_transform.bias"
@@ -86,11 +86,22 @@ def to_foreign(tensors: Mapping[str, Tensor], config: AnyConfig, layout: Layout)
             raise ConfigError(
                 f"this is a HyenaDNA model; --to takes native or {', '.join(HYENADNA_LAYOUTS)}."
             )
+        _check_reach(config, layout)
         return to_layout(tensors, HYENADNA_LAYOUTS[layout], config)
     if layout not in ("vortex", "savanna"):
         raise ConfigError("this is a StripedHyena 2 model; --to takes native, vortex or savanna.")
     held = {name: tensor for name, tensor in tensors.items() if not name.endswith(_SCALES)}
     return to_vortex(held, config) if layout == "vortex" else to_savanna(held, config)
+
+
+def _check_reach(config: HyenaDNAConfig, layout: Layout) -> None:
+    """Refuse what no published layout stores and no published code would do."""
+    for name in ("filter_len", "extended_len"):
+        if (value := getattr(config, name)) is not None:
+            raise CheckpointError(
+                f"{layout} has no place for {name} = {value}: other programs would run the filters that l_max gives. "
+                f"Set {name} to null in config.json to write the weights alone."
+            )
 
 
 def from_layout(tensors: Mapping[str, Tensor], config: AnyConfig, layout: Layout) -> dict[str, Tensor]:

@@ -49,6 +49,7 @@ _KIND_WORDS: dict[ModelKind, str] = {
     "multilabel": "a multi-label classifier",
     "regressor": "a regression model",
     "token_classifier": "a classifier of single bases",
+    "variant_classifier": "a classifier of variants",
 }
 
 
@@ -99,6 +100,17 @@ class LoadedModel:
                 f"{str(self.path)!r} is a {model_type_of(self.config)} model; this works with HyenaDNA models only."
             )
         return model
+
+    @property
+    def head_model(self) -> HeadModel:
+        """The model, where it has a head of any kind.
+
+        Raises:
+            CheckpointError: if it is a language model.
+        """
+        if not isinstance(self.model, SequenceModel | TokenClassifier):
+            raise CheckpointError(_wrong_kind(self.path, "language_model", "classifier"))
+        return self.model
 
     @property
     def classifier(self) -> SequenceClassifier:
@@ -255,11 +267,6 @@ def build_from_settings(
     model: AnyLanguageModel = build_language_model(config)
     if head is None:
         return model
-    if not isinstance(model, HyenaDNA):
-        raise CheckpointError(
-            f"{str(path / CONFIG_FILE)!r} describes a head on a {model_type_of(config)} model; "
-            "this version of genomix has heads for HyenaDNA models only. Update genomix."
-        )
     try:
         return build_head(model, head)
     except (ValueError, TypeError) as error:

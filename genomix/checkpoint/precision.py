@@ -8,7 +8,7 @@ from torch import nn
 
 from genomix.models.families import AnyConfig
 from genomix.models.stripedhyena2.config import StripedHyena2Config
-from genomix.models.stripedhyena2.model import RMSNorm
+from genomix.models.stripedhyena2.model import RMSNorm, StripedHyena2
 from genomix.operators.fp8 import enable_fp8, why_model_not_fp8
 from genomix_data.errors import CheckpointError
 
@@ -73,7 +73,9 @@ def _unify(model: nn.Module, config: AnyConfig) -> None:
     if not isinstance(config, StripedHyena2Config):
         model.to(max(dtypes, key=lambda dtype: torch.finfo(dtype).bits))
         return
-    dtype = model.get_parameter("embedding.weight").dtype
-    for module in model.modules():
+    # A head that was trained on the states of a model keeps its own precision.
+    backbone = model if isinstance(model, StripedHyena2) else model.get_submodule("backbone")
+    dtype = backbone.get_parameter("embedding.weight").dtype
+    for module in backbone.modules():
         if isinstance(module, nn.Linear | nn.Embedding | RMSNorm):
             module.to(dtype)

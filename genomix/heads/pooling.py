@@ -85,16 +85,19 @@ def pool(
 def checked_lengths(hidden: Float[Tensor, "B L D"], lengths: Int[Tensor, " B"] | None) -> Int[Tensor, " B"]:
     """Return the lengths on the device of the hidden states; all L where none are given.
 
+    Lengths that are on a GPU already are taken as they are: to look at them would wait for it, at every step.
+
     Raises:
         ValueError: if a length is outside 1..L.
     """
     batch, seqlen = hidden.shape[:2]
     if lengths is None:
         return torch.full((batch,), seqlen, device=hidden.device)
-    lengths = lengths.to(hidden.device)
+    if lengths.shape == (batch,) and lengths.is_cuda:
+        return lengths.to(hidden.device)
     if lengths.shape != (batch,) or bool(((lengths < 1) | (lengths > seqlen)).any()):
         raise ValueError(f"lengths must be {batch} values from 1 to {seqlen}; they are {lengths.tolist()}.")
-    return lengths
+    return lengths.to(hidden.device)
 
 
 def check_pooling(pooling: str) -> None:

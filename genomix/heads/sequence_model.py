@@ -1,17 +1,36 @@
 """A backbone, pooling over real positions, and a small head: one row of outputs a sequence."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genomix.heads.backbone import Backbone, backbone_of, hidden_states
 from genomix.heads.pooling import N_WINDOWS, Pooling, SequencePooling
-from genomix.models.hyenadna.config import HyenaDNAConfig
-from genomix.models.hyenadna.model import HyenaDNA, HyenaDNABackbone
+from genomix.heads.strands import N_IDS, reverse_complement_ids
+from genomix.models.families import AnyConfig
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.operators.recompute import Recompute
 
-HeadKind = Literal["classifier", "multilabel", "regressor", "token_classifier"]
+HeadKind = Literal["classifier", "multilabel", "regressor", "token_classifier", "variant_classifier"]
 """What outputs mean; how a checkpoint names its head."""
+
+PROMPT_STD = 0.02
+"""Of the initial soft prompt, as published (Nguyen et al. 2023)."""
+
+
+class HeadOptions(TypedDict, total=False):
+    """What the constructors of all pooled heads take beside the backbone and the number of outputs."""
+
+    pooling: Pooling
+    dropout: float
+    n_windows: int
+    hidden: int
+    rc_invariant: bool
+    prompt_len: int
+    prompt_dropout: float
 
 
 class SequenceModel(nn.Module):
@@ -21,12 +40,16 @@ class SequenceModel(nn.Module):
     Children say what the outputs mean.
 
     Args:
-        backbone: A language model, whose backbone is taken over (not copied), or a backbone.
+        backbone: A language model of either family, whose backbone is taken over (not copied), or a backbone.
         n_outputs: Outputs.
         pooling: How positions become one vector; see `genomix.heads.pooling`.
         dropout: Between pooling and the linear map.
         n_windows: Parts of the pooling ``window``.
         hidden: Width of a hidden layer in the head; 0 for none.
+        rc_invariant: Give the head the mean of the pooled states of both strands, in training and after it, so that a
+            sequence and its reverse complement have the same outputs. It costs two passes.
+        prompt_len: Trained vectors that stand before the embedding of every sequence; they are not pooled.
+        prompt_dropout: Part of the prompt's features that a training step does not see.
     """
 
     kind: HeadKind
@@ -35,27 +58,53 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        backbone: HyenaDNA | HyenaDNABackbone,
+        backbone: HyenaDNA | Backbone,
         n_outputs: int,
         *,
         pooling: Pooling = "mean",
         dropout: float = 0.0,
         n_windows: int = N_WINDOWS,
         hidden: int = 0,
+        rc_invariant: bool = False,
+        prompt_len: int = 0,
+        prompt_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if n_outputs < 1:
             raise ValueError(f"{self.size_name} is {n_outputs}; it must be at least 1.")
-        self.backbone = backbone.backbone if isinstance(backbone, HyenaDNA) else backbone
+        self.backbone = backbone_of(backbone)
         self.n_outputs = n_outputs
         self.pooling: Pooling = pooling
         self.pooler = SequencePooling(self.config.d_model, pooling, n_windows=n_windows)
-        self.head = PooledHead(self.pooler.out_features, n_outputs, dropout, hidden)
+        self.head = PooledHead(self._head_features(), n_outputs, dropout, hidden)
+        self.rc_invariant = rc_invariant
+        if rc_invariant:
+            # Part of the weights, so that a checkpoint is whole without its tokenizer.
+            self.register_buffer("complement", torch.zeros(N_IDS, dtype=torch.uint8))
+        self.prompt_dropout = prompt_dropout
+        self.prompt = (
+            nn.Parameter(PROMPT_STD * torch.randn(prompt_len, self.config.d_model)) if prompt_len else None
+        )
 
     @property
-    def config(self) -> HyenaDNAConfig:
+    def config(self) -> AnyConfig:
         """Config of the backbone."""
-        return self.backbone.config
+        config: AnyConfig = self.backbone.config
+        return config
+
+    @property
+    def recompute(self) -> Recompute:
+        """What the blocks of the backbone compute again in the backward pass."""
+        policy: Recompute = self.backbone.recompute
+        return policy
+
+    @property
+    def prompt_len(self) -> int:
+        """Positions that the soft prompt takes from the longest input."""
+        return 0 if self.prompt is None else len(self.prompt)
+
+    def _head_features(self) -> int:
+        return self.pooler.out_features
 
     def forward(
         self, ids: Int[Tensor, "B L"], lengths: Int[Tensor, " B"] | None = None
@@ -67,7 +116,7 @@ class SequenceModel(nn.Module):
             lengths: Real tokens of each sequence; None for all.
 
         Raises:
-            SequenceTooLongError: if there are more than ``l_max`` tokens.
+            SequenceTooLongError: if there are more tokens than the model takes.
         """
         outputs: Tensor = self.head(self.embed(ids, lengths))
         return outputs
@@ -76,7 +125,17 @@ class SequenceModel(nn.Module):
         self, ids: Int[Tensor, "B L"], lengths: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B E"]:
         """Return the pooled hidden states, the input of the head."""
-        pooled: Tensor = self.pooler(self.backbone(ids), lengths)
+        if not self.rc_invariant:
+            return self._pooled(ids, lengths)
+        other = reverse_complement_ids(ids, lengths, self.get_buffer("complement"))
+        both = self._pooled(torch.cat([ids, other]), None if lengths is None else lengths.repeat(2))
+        return both.view(2, len(ids), -1).mean(dim=0)
+
+    def _pooled(self, ids: Int[Tensor, "B L"], lengths: Int[Tensor, " B"] | None) -> Float[Tensor, "B E"]:
+        prompt = None
+        if self.prompt is not None:
+            prompt = F.dropout(self.prompt, self.prompt_dropout, self.training)
+        pooled: Tensor = self.pooler(hidden_states(self.backbone, ids, prompt), lengths)
         return pooled
 
     def head_settings(self) -> dict[str, Any]:
@@ -91,6 +150,10 @@ class SequenceModel(nn.Module):
             settings["n_windows"] = self.pooler.n_windows
         if self.head.hidden is not None:
             settings["hidden"] = self.head.hidden.out_features
+        if self.rc_invariant:
+            settings["rc_invariant"] = True
+        if self.prompt is not None:
+            settings |= {"prompt_len": self.prompt_len, "prompt_dropout": self.prompt_dropout}
         return settings
 
 
@@ -113,6 +176,8 @@ class PooledHead(nn.Module):
 
     def forward(self, pooled: Float[Tensor, "*shape E"]) -> Float[Tensor, "*shape C"]:
         """Return the outputs."""
+        # States may come in bf16, from a model that is stored in it; the head is as precise as its weights.
+        pooled = pooled.to(self.output_transform.weight.dtype)
         if self.hidden is not None:
             pooled = F.gelu(self.hidden(self.dropout(pooled)))
         outputs: Tensor = self.output_transform(self.dropout(pooled))

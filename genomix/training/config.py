@@ -1,7 +1,8 @@
 """What a training run is: frozen configs, checked when they are made.
 
 `genomix_configs` composes them from YAML; in Python they are made directly. Defaults here equal those of the YAML
-(a test compares them). Sources of the defaults: the HyenaDNA recipe (Nguyen et al. 2023, arXiv:2306.15794).
+(a test compares them). Sources of the defaults: the HyenaDNA recipe (Nguyen et al. 2023, arXiv:2306.15794) and, where
+a setting is left to the family of the model, that of Evo 2 (Brixi et al. 2025).
 """
 
 import dataclasses
@@ -10,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from genomix.models.families import AnyConfig, logit_rows
 from genomix.models.hyenadna.config import HyenaDNAConfig
-from genomix.models.registry import hyenadna_config
+from genomix.models.registry import get_model
+from genomix.models.stripedhyena2.config import StripedHyena2Config
+from genomix.operators.recompute import Recompute
+from genomix.parallel.shape import MeshShape
 from genomix.training.build import build_fields, plain
+from genomix.training.fasta_config import FastaDataConfig
 from genomix_data.errors import ConfigError
-from genomix_data.n_policy import NPolicy
+from genomix_data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
-SoftMaskLoss = Literal["weighted", "normalized_weighted"]
 DEFAULT_MODEL = "hyenadna/tiny-1k"
 
 
@@ -38,7 +43,7 @@ class ModelConfig:
     """
 
     name: str = DEFAULT_MODEL
-    config: HyenaDNAConfig = field(default_factory=lambda: hyenadna_config(DEFAULT_MODEL))
+    config: AnyConfig = field(default_factory=lambda: get_model(DEFAULT_MODEL).config)
     init: Path | None = None
 
     @classmethod
@@ -47,7 +52,7 @@ class ModelConfig:
         rest = dict(values)
         name = str(rest.pop("name", DEFAULT_MODEL))
         init = rest.pop("init", None)
-        row = hyenadna_config(name)
+        row = get_model(name).config
         try:
             config = build_fields(type(row), {**plain(row), **rest}, prefix=prefix)
         except ConfigError as error:
@@ -63,11 +68,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW as HyenaDNA uses it; the filter MLP gets no weight decay (see `genomix.training.optim`)."""
+    """AdamW; which parameters get no weight decay is the model's to say (see `genomix.training.optim`).
+
+    Args:
+        lr: Peak learning rate.
+        weight_decay: Of all parameters but those.
+        betas: Decay of the two moments; None is as published for the family of the model, see `betas_for`.
+        eps: Added to the denominator.
+    """
 
     lr: float = 6e-4
     weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] | None = None
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
@@ -76,142 +88,46 @@ class OptimizerConfig:
             self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}; it must not be negative."
         )
         _check(
-            all(0 <= b < 1 for b in self.betas), f"optimizer.betas are {self.betas}; each must lie in [0, 1)."
+            all(0 <= b < 1 for b in self.betas or ()),
+            f"optimizer.betas are {self.betas}; each must lie in [0, 1).",
         )
+
+    def betas_for(self, config: AnyConfig) -> tuple[float, float]:
+        """Return the decay of the two moments: as given, or as published for this family of models."""
+        return self.betas or ((0.9, 0.95) if isinstance(config, StripedHyena2Config) else (0.9, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Learning rate over the optimizer steps: linear warm-up, then a cosine down to ``min_lr_fraction * lr``.
+    """Learning rate over the optimizer steps: linear warm-up, then a way down to ``min_lr_fraction * lr``.
 
     Args:
-        name: ``cosine``, or ``constant`` (after the warm-up).
+        name: ``cosine``; ``constant`` (after the warm-up); or ``wsd``, warm-up, stable, decay.
         warmup_fraction: Part of ``total_steps`` that warms up.
-        min_lr_fraction: Where the cosine ends, as a part of ``lr``.
-        total_steps: Length of the cosine; None is the length of the run. The published recipe computed it from a
+        min_lr_fraction: Where the rate ends, as a part of ``lr``.
+        decay_fraction: Of ``wsd``: the last part of ``total_steps``, in which the rate falls.
+        total_steps: Length of the schedule; None is the length of the run. The published recipe computed it from a
             nominal 1e9 tokens an epoch, about 29 times the real number of steps, so that its rate hardly fell:
             set it by hand to repeat that.
     """
 
-    name: Literal["cosine", "constant"] = "cosine"
+    name: Literal["cosine", "constant", "wsd"] = "cosine"
     warmup_fraction: float = 0.01
     min_lr_fraction: float = 0.1
+    decay_fraction: float = 0.2
     total_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("warmup_fraction", "min_lr_fraction"):
+        for key in ("warmup_fraction", "min_lr_fraction", "decay_fraction"):
             value = getattr(self, key)
             _check(0 <= value <= 1, f"schedule.{key} is {value}; it must lie between 0 and 1.")
+        _check(
+            self.name != "wsd" or self.warmup_fraction + self.decay_fraction <= 1,
+            f"schedule.warmup_fraction is {self.warmup_fraction} and schedule.decay_fraction {self.decay_fraction}; "
+            "together they must not exceed 1.",
+        )
         total = self.total_steps
         _check(total is None or total > 0, f"schedule.total_steps is {total}; it must be above 0.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FastaDataConfig:
-    """Genomes for pretraining, and which part of them is held out.
-
-    Held-out bases come from, in this order: the splits of ``bed``; ``valid_contigs`` and ``test_contigs``; or the
-    last ``2 * holdout`` of every contig (first the validation part, then the test part).
-
-    Args:
-        fasta: One or several genomes: FASTA (plain or bgzipped), 2bit, GenBank, a folder, or a token store.
-        seqlen: Input tokens of a window; each window predicts as many bases.
-        bed: BED file whose fourth column is train, valid or test.
-        train_contigs: Contigs to train on; all that are not held out by default.
-        valid_contigs: Contigs for validation.
-        test_contigs: Contigs that are scored once, at the end.
-        holdout: Part of each contig for validation, and again for the test.
-        contig_map: File of two columns with other names of the contigs.
-        batch_size: Windows in a batch.
-        jitter: Move each training window by a random number of bases, another one in every epoch.
-        rc_augment: Show half of the training windows as their reverse complement.
-        add_eos: End each training window with HyenaDNA's ``[SEP]``, as its published recipe does.
-        n_policy: Which training windows are offered: ``keep`` all, ``skip`` those with N, or ``max:0.1``, those of
-            which at most this part is N. N is no target in any case.
-        weights: Expected share of the training windows of each genome; None is by their size.
-        packing: Read training regions one after the other with an end-of-sequence token after each, so that a
-            window may hold the end of one and the beginning of the next, as Evo 2 was trained.
-        soft_mask_weight: Weight in the loss of bases in lower case (repeats); Evo 2 has 0.1.
-        soft_mask_loss: ``weighted`` divides the weighted sum by the number of targets; ``normalized_weighted`` by the
-            sum of their weights, so that down-weighting does not shrink the loss.
-        eval_overlap: Bases of left context that neighbouring held-out windows share; they are scored once.
-        valid_windows: Held-out windows, evenly spread, that each validation during training looks at; None is all.
-        num_workers: Processes that load data; 0 loads in the training process (genomes are memory-mapped anyway).
-    """
-
-    fasta: tuple[Path, ...]
-    seqlen: int = 1024
-    bed: Path | None = None
-    train_contigs: tuple[str, ...] | None = None
-    valid_contigs: tuple[str, ...] | None = None
-    test_contigs: tuple[str, ...] | None = None
-    holdout: float = 0.05
-    contig_map: Path | None = None
-    batch_size: int = 32
-    jitter: bool = True
-    rc_augment: bool = False
-    add_eos: bool = False
-    n_policy: str = "keep"
-    weights: tuple[float, ...] | None = None
-    packing: bool = False
-    soft_mask_weight: float = 1.0
-    soft_mask_loss: SoftMaskLoss = "weighted"
-    eval_overlap: int = 0
-    valid_windows: int | None = 256
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        _check(len(self.fasta) > 0, "data.fasta is empty; give at least one FASTA file.")
-        _check(self.seqlen >= 2, f"data.seqlen is {self.seqlen}; a window needs at least 2 tokens.")
-        _check(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; it must be at least 1.")
-        _check(self.num_workers >= 0, f"data.num_workers is {self.num_workers}; it must not be negative.")
-        _check(0 < self.holdout < 0.5, f"data.holdout is {self.holdout}; it must lie between 0 and 0.5.")
-        _check(
-            0 <= self.eval_overlap < self.seqlen,
-            f"data.eval_overlap is {self.eval_overlap}; it must be shorter than data.seqlen={self.seqlen}.",
-        )
-        self._check_windows()
-        _check(
-            self.valid_windows is None or self.valid_windows >= 1,
-            f"data.valid_windows is {self.valid_windows}; it must be at least 1, or null for all.",
-        )
-        by_contig = self.valid_contigs is not None or self.test_contigs is not None
-        _check(
-            not (self.bed and (by_contig or self.train_contigs)),
-            "data.bed and data.*_contigs both say what is held out; give one of them.",
-        )
-        _check(
-            not by_contig or bool(self.valid_contigs and self.test_contigs),
-            "data.valid_contigs and data.test_contigs belong together: validation chooses the checkpoint, the test is "
-            "scored once. Give both, or neither to hold out a part of every contig (data.holdout).",
-        )
-
-    def _check_windows(self) -> None:
-        try:
-            policy = NPolicy.parse(self.n_policy)
-        except ConfigError as error:
-            raise ConfigError(f"data.n_policy: {error}") from error
-        _check(
-            0 <= self.soft_mask_weight <= 1,
-            f"data.soft_mask_weight is {self.soft_mask_weight}; it must lie between 0 and 1.",
-        )
-        _check(
-            self.weights is None or len(self.weights) == len(self.fasta),
-            f"data.weights is {self.weights}, for {len(self.fasta)} files in data.fasta; give one weight for each.",
-        )
-        _check(
-            self.weights is None or all(weight > 0 for weight in self.weights),
-            f"data.weights is {self.weights}; each must be above 0. Leave out a file that is not wanted.",
-        )
-        _check(
-            not self.packing or not self.add_eos,
-            "data.packing ends each document, data.add_eos each window; choose one.",
-        )
-        _check(
-            not self.packing or policy.keeps_all,
-            "data.n_policy leaves out windows, data.packing reads all there is; choose one. Gaps as long as a window "
-            "are cut out in any case.",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,24 +166,47 @@ class StepTrainerConfig(TrainerConfig):
 
     Args:
         max_steps: Optimizer steps of the run.
+        max_seconds: Time to train for instead: the first steps are measured, and ``max_steps`` set to what fits. Time
+            to validate, save and measure does not count.
         validate_every: Steps between two validations; None is a tenth of the run.
+        patience: Validations in a row without a new best after which training ends; None is never.
         checkpoint_every: Steps between two checkpoints.
-        markov_order: Largest order of the Markov baseline.
+        keep_checkpoints: Checkpoints to keep beside the best: the newest, and those before it.
+        ema_decay: Keep a moving average of the weights with this decay, and validate, score and save it in place of
+            them; None keeps none. In the first steps the decay is lower, see `genomix.training.ema`.
+        recompute: What is computed again in the backward pass rather than kept, see `genomix.operators.recompute`.
+        score_precision: Precision of the model in validation and test. Logits and log-softmax are fp32 always.
+        tensorboard: Write the log for TensorBoard as well, under ``tensorboard`` in the run folder.
+        markov_order: Largest order of the Markov baseline; the interpolated one has one more.
     """
 
     max_steps: int = 10_000
+    max_seconds: float | None = None
     validate_every: int | None = None
+    patience: int | None = None
     checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    ema_decay: float | None = None
+    recompute: Recompute = "auto"
+    score_precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    tensorboard: bool = False
     markov_order: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("max_steps", "checkpoint_every"):
+        for key in ("max_steps", "checkpoint_every", "keep_checkpoints"):
             value = getattr(self, key)
             _check(value >= 1, f"trainer.{key} is {value}; it must be at least 1.")
-        every = self.validate_every
+        for key in ("validate_every", "patience"):
+            value = getattr(self, key)
+            _check(value is None or value >= 1, f"trainer.{key} is {value}; it must be at least 1, or null.")
+        seconds, decay = self.max_seconds, self.ema_decay
         _check(
-            every is None or every >= 1, f"trainer.validate_every is {every}; it must be at least 1, or null."
+            seconds is None or seconds > 0, f"trainer.max_seconds is {seconds}; it must be above 0, or null."
+        )
+        _check(
+            decay is None or 0 < decay < 1,
+            f"trainer.ema_decay is {decay}; it must lie between 0 and 1, such as 0.999, or be null.",
         )
         order = self.markov_order
         _check(0 <= order <= 12, f"trainer.markov_order is {order}; it must lie between 0 and 12.")
@@ -279,28 +218,102 @@ class StepTrainerConfig(TrainerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """What pretraining begins with.
+
+    Args:
+        checkpoint: Folder of a native checkpoint (`genomix convert` makes one of published weights); its architecture
+            and tokenizer are used. None begins with random weights.
+        sha256: Of its weights, checked if given; a run records it.
+        context_len: Tokens that the model is to take, more than before; see `genomix.training.initial`.
+        position_scale: Of StripedHyena 2: rotary positions are divided by it; None is in proportion to the context.
+        rope_base: Of StripedHyena 2: base of the rotary frequencies; None keeps those of the checkpoint.
+    """
+
+    checkpoint: Path | None = None
+    sha256: str | None = None
+    context_len: int | None = None
+    position_scale: float | None = None
+    rope_base: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("context_len", "position_scale", "rope_base"):
+            value = getattr(self, key)
+            _check(value is None or value > 0, f"init.{key} is {value}; it must be above 0, or null.")
+            _check(
+                value is None or self.checkpoint is not None,
+                f"init.{key} changes the model of a checkpoint: give init.checkpoint as well.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """A causal language model on genomes."""
 
     data: FastaDataConfig
     model: ModelConfig = field(default_factory=lambda: _pretraining_model())
+    init: InitConfig = field(default_factory=InitConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trainer: StepTrainerConfig = field(default_factory=StepTrainerConfig)
+    parallel: MeshShape = field(default_factory=MeshShape)
 
     def __post_init__(self) -> None:
-        l_max = self.model.config.l_max
         _check(
-            self.data.seqlen <= l_max,
-            f"data.seqlen is {self.data.seqlen}, but {self.model.name} takes at most model.l_max={l_max} tokens. "
-            "Shorten the windows or choose a model with a longer context (genomix models).",
+            self.model.init is None,
+            "model.init is for fine-tuning; to continue pretraining, give init.checkpoint=FOLDER.",
         )
-        _check(
-            self.model.init is None, "model.init is for fine-tuning; pretraining starts from random weights."
-        )
+        if self.init.checkpoint is None:
+            check_fits(self)  # otherwise once the checkpoint is known
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model. Lower case (soft-masked bases) is read as upper case."""
+        is_byte = isinstance(self.model.config, StripedHyena2Config)
+        name = {"auto": "byte" if is_byte else "char"}.get(self.data.tokenizer, self.data.tokenizer)
+        return ByteTokenizer(case="upper") if name == "byte" else CharTokenizer()
+
+    @property
+    def architecture(self) -> AnyConfig:
+        """The model's config as it is trained: for StripedHyena 2 with the longest windows it saw as context."""
+        config, seqlen = self.model.config, self.data.seqlen
+        if isinstance(config, StripedHyena2Config):
+            before = 0 if self.init.checkpoint is None else config.context_len
+            return dataclasses.replace(config, context_len=max(before, seqlen))
+        return config
+
+
+def check_fits(config: PretrainConfig) -> None:
+    """Check that the windows and the tokenizer go with the architecture.
+
+    Raises:
+        ConfigError: if they do not.
+    """
+    model, seqlen = config.model, config.data.seqlen
+    longest = model.config.longest_input
+    _check(
+        longest is None or seqlen <= longest,
+        f"data.seqlen is {seqlen}, but {model.name} takes at most model.l_max={longest} tokens. "
+        "Shorten the windows or choose a model with a longer context (genomix models).",
+    )
+    rows, needed = logit_rows(model.config), config.tokenizer.vocab_size
+    _check(
+        needed <= rows,
+        f"the {config.tokenizer.name} tokenizer has {needed} ids and the model {rows} rows; set model.vocab_size or "
+        "data.tokenizer.",
+    )
+
+
+def untrained(config: AnyConfig) -> AnyConfig:
+    """Return the architecture as it is for training from random weights.
+
+    ``shift=0`` is what the code that trained the published HyenaDNA models used; the 0.05 of the registry is for their
+    weights. StripedHyena 2 needs 8-bit products only where weights were trained with them.
+    """
+    if isinstance(config, HyenaDNAConfig):
+        return dataclasses.replace(config, shift=0.0)
+    return dataclasses.replace(config, weights_precision="bf16")
 
 
 def _pretraining_model() -> ModelConfig:
-    # shift=0 is what the published training code used; the 0.05 of the registry is for published weights.
-    row = hyenadna_config(DEFAULT_MODEL)
-    return ModelConfig(config=dataclasses.replace(row, shift=0.0))
+    return ModelConfig(config=untrained(get_model(DEFAULT_MODEL).config))

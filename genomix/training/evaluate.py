@@ -1,37 +1,46 @@
-"""Metrics of a fine-tuned classifier on a labelled table. Needs neither Lightning nor Hydra."""
+"""Metrics of a fine-tuned model on labelled sequences. Needs neither Lightning nor Hydra."""
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic
 
 import torch
 
+from genomix.checkpoint.native import LoadedModel
 from genomix.inference.predict import (
-    BATCH_SIZE,
+    Inputs,
     Predictions,
     TooLong,
     class_names_of,
-    load_classifier,
-    predict_sequences,
+    load_head_model,
+    predict_inputs,
 )
-from genomix.training.metrics import ClassificationMetrics, classification_metrics
-from genomix_data.tables import SequenceTable, read_table
+from genomix.training.config import ModelConfig
+from genomix.training.finetune_config import FinetuneConfig, HeadConfig, TableDataConfig
+from genomix.training.objectives import objective_of
+from genomix.training.results import M
+from genomix_data.tables.bases import BaseTable, read_base_table
+from genomix_data.tables.joined import ExampleTable
+from genomix_data.tables.pairs import PairTable, read_pair_table
+from genomix_data.tables.table import read_table
+from genomix_data.tables.targets import read_target_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What a classifier does on a table.
+class Evaluation(Generic[M]):
+    """What a model does on a table.
 
     Args:
         metrics: Over the whole table.
-        predictions: Class probabilities, in the order of the table.
+        predictions: What it says, in the order of the table.
         table: The sequences and their labels.
         model_sha256: The weights that were evaluated.
     """
 
-    metrics: ClassificationMetrics
+    metrics: M
     predictions: Predictions
-    table: SequenceTable
+    table: ExampleTable
     model_sha256: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,31 +59,56 @@ def evaluate(
     *,
     sequence_column: str = "sequence",
     label_column: str = "label",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     too_long: TooLong | None = None,
-) -> Evaluation:
-    """Return the metrics of a classifier on a CSV or TSV file, labels taken by the names of the model's classes.
+    both_strands: bool | None = None,
+) -> Evaluation[Any]:
+    """Return the metrics of a model with any head on a labelled file.
+
+    Labels are taken by the names of the model's classes; labels and targets of a model of several are its columns.
 
     Raises:
-        CheckpointError: if the folder is no classifier.
+        CheckpointError: if the folder is no model with a head.
         InputFileError: if the table cannot be used, or has a label that the model does not know.
         SequenceTooLongError: if a sequence is longer than the model takes (see ``too_long`` of `predict`).
     """
-    loaded = load_classifier(model_folder, device=device)
-    labelled = read_table(
-        table,
-        sequence_column=sequence_column,
-        label_column=label_column,
-        class_names=class_names_of(loaded),
-    )
-    predictions = predict_sequences(
+    loaded = load_head_model(model_folder, device=device)
+    labelled = _read(loaded, table, sequence_column, label_column)
+    alts = labelled.alts if isinstance(labelled, PairTable) else None
+    predictions = predict_inputs(
         loaded,
-        labelled.sequences,
+        Inputs(labelled.sequences, labelled.source, alts=alts),
         batch_size=batch_size,
         device=device,
         too_long=too_long,
-        source=labelled.source,
+        both_strands=both_strands,
     )
-    metrics = classification_metrics(predictions.probabilities, labelled.labels, labelled.class_names)
+    if isinstance(labelled, BaseTable):
+        labelled = labelled.cut(predictions.lengths)
+    # What the head is trained for says how it is measured; nothing else of the config is looked at.
+    data = TableDataConfig(train=Path(table), test=Path(table))
+    config = FinetuneConfig(data=data, model=ModelConfig(), head=HeadConfig(kind=loaded.head_model.kind))
+    objective = objective_of(config, labelled)
+    metrics = objective.metrics(predictions.probabilities, objective.truth(labelled))
     return Evaluation(metrics=metrics, predictions=predictions, table=labelled, model_sha256=loaded.sha256)
+
+
+def _read(
+    loaded: LoadedModel, table: str | os.PathLike[str], sequence_column: str, label_column: str
+) -> ExampleTable:
+    names, kind = class_names_of(loaded), loaded.head_model.kind
+    if kind in ("multilabel", "regressor"):
+        return read_target_table(
+            table,
+            "multi-label" if kind == "multilabel" else "regression",
+            sequence_column=sequence_column,
+            target_columns=names,
+        )
+    if kind == "token_classifier":
+        return read_base_table(
+            table, sequence_column=sequence_column, label_column=label_column, class_names=names
+        )
+    if kind == "variant_classifier":
+        return read_pair_table(table, label_column=label_column, class_names=names)
+    return read_table(table, sequence_column=sequence_column, label_column=label_column, class_names=names)

@@ -1,37 +1,51 @@
-"""The epochs of a fine-tuning run: train, validate, keep the best, stop when nothing improves."""
+"""The epochs of a fine-tuning run: train, validate, keep the best, stop when nothing improves.
 
+A loop of its own, because small models are bound by what the host does for each step: the tokens lie on the device,
+the order of an epoch goes there once, and nothing is read back before the epoch is over.
+"""
+
+import contextlib
 import time
-from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from genomix.heads.classifier import SequenceClassifier
-from genomix.inference.predict import predict_probabilities
+from genomix.adapters.lora import LowRankUpdate
+from genomix.heads.build import HeadModel
+from genomix.heads.sequence_model import SequenceModel
+from genomix.inference.examples import Batch, Examples
+from genomix.inference.head_scores import all_scores
+from genomix.training.device import check_finite, precision, seed_device
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.finetune_method import FullConfig
-from genomix.training.loop import check_finite, fit
-from genomix.training.metrics import classification_metrics, rank
+from genomix.training.graphed_loss import GraphedLoss
+from genomix.training.metrics import Metrics, rank
+from genomix.training.objectives import Objective
+from genomix.training.optim import layer_lr_scale, parameter_groups
 from genomix.training.results import EpochPoint, LossPoint
-from genomix.training.screen import Bar, Screen
-from genomix.training.task import ClassifierTask
-from genomix_data.datamodules import OrderedData
-from genomix_data.table_dataset import LabelledSequences
+from genomix.training.schedule import learning_rate
+from genomix.training.screen import Screen
+from genomix_data.sampler import mix64
+from genomix_data.table_dataset import SampleOrder
+
+_DROPOUT = 7  # keeps the seeds of dropout apart from those of the data
 
 
 class FinetuneLoop:
-    """Trains a classifier and remembers the weights that were best on validation.
+    """Trains a model with a head and remembers the weights that were best on validation.
 
     Args:
         config: What to run.
         screen: Where to speak.
-        model: A classifier on the device.
-        train: Training sequences.
-        valid_ids: Token ids of the validation sequences.
-        valid_labels: Their class indices.
-        class_names: Names of the classes.
+        model: On the device.
+        objective: What it is trained for.
+        train: Training sequences; with their reverse complements, if ``data.rc_augment``.
+        targets: What the objective made of their labels.
+        valid: Validation sequences.
+        valid_truth: What the objective compares their scores with.
         device: Where to train.
     """
 
@@ -40,75 +54,72 @@ class FinetuneLoop:
         config: FinetuneConfig,
         screen: Screen,
         *,
-        model: SequenceClassifier,
-        train: LabelledSequences,
-        valid_ids: Sequence[NDArray[np.uint8]],
-        valid_labels: NDArray[np.int64],
-        class_names: Sequence[str],
+        model: HeadModel,
+        objective: Objective,
+        train: Examples,
+        targets: Tensor,
+        valid: Examples,
+        valid_truth: NDArray[Any],
         device: torch.device,
     ) -> None:
         self.config = config
         self.screen = screen
+        self.model = model
+        self.objective = objective
         self.train = train
-        self.valid_ids = valid_ids
-        self.valid_labels = valid_labels
-        self.class_names = class_names
+        self.targets = targets.to(device)
+        self.valid = valid
+        self.valid_truth = valid_truth
         self.device = device
         trainer = config.trainer
-        self.batches_per_epoch = -(-len(train) // config.data.batch_size)
+        self.batches_per_epoch = -(-train.n // config.data.batch_size)
         self.steps = max(1, trainer.max_epochs * self.batches_per_epoch // trainer.accumulate)
-        self.task = ClassifierTask(
-            model,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            total_steps=self.steps,
-            accumulate=trainer.accumulate,
-            clip=trainer.clip,
-            seed=trainer.seed,
-        )
-        self.task.class_weights = config.loss.weights(train.labels, tuple(class_names))
-        self.task.label_smoothing = config.loss.label_smoothing
-        if isinstance(config.method, FullConfig):
-            self.task.layer_lr_decay = config.method.layer_lr_decay
-        self.model = model
         self.history: list[LossPoint] = []
-        self.validation: list[EpochPoint] = []
-        self.best: EpochPoint | None = None
+        self.validation: list[EpochPoint[Any]] = []
+        self.best: EpochPoint[Any] | None = None
         self.train_seconds = 0.0
-        self._best_weights: dict[str, torch.Tensor] = {}
-        self._losses: list[torch.Tensor] = []
-        self._epoch_losses: list[torch.Tensor] = []
-        self._epochs_done = 0
-        self._shown = {"loss": "-"}
-        self._mark = 0.0
-
-    def run(self) -> int | None:
-        """Train, then put the best weights into the model; return the signal that stopped it, if one did."""
-        data, trainer = self.config.data, self.config.trainer
-        batches = OrderedData(
-            self.train,
-            batch_size=data.batch_size,
-            stop=self.steps * trainer.accumulate,
-            num_workers=data.num_workers,
-            pin_memory=self.device.type == "cuda",
+        self.n_seen = 0
+        self._best_weights: dict[str, Tensor] = {}
+        self._order = SampleOrder(train.n, trainer.seed, config.data.rc_augment)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        decay = config.method.layer_lr_decay if isinstance(config.method, FullConfig) else 1.0
+        groups = parameter_groups(
+            model,
+            config.optimizer.lr,
+            config.optimizer.weight_decay,
+            lambda name: layer_lr_scale(name, model.config.n_layers, decay),
         )
-        with self.screen.bar("finetune", trainer.max_epochs, "epoch") as bar:
-            self._mark = time.perf_counter()
-            stopped_by = fit(
-                self.task,
-                batches,
-                trainer=trainer,
-                device=self.device,
-                on_step=lambda loss: self._after_step(loss, bar),
-            )
-        if stopped_by is None:
-            self.model.load_state_dict(self._best_weights)
-        return stopped_by
+        self._peak_rates = [float(group["lr"]) for group in groups]
+        self._optimizer = torch.optim.AdamW(
+            groups,
+            lr=config.optimizer.lr,
+            betas=config.optimizer.betas_for(model.config),
+            eps=config.optimizer.eps,
+            fused=device.type == "cuda",
+        )
+        self._has_dropout = _has_dropout(model)
+        self._graphed = GraphedLoss(self._even_loss, model) if self._can_be_graphed() else None
+        self._step = 0
+        self._batch = 0
+        self._losses: list[Tensor] = []
 
-    @property
-    def n_seen(self) -> int:
-        """Sequences seen in training, those of every epoch counted again."""
-        return self.task.batch * self.config.data.batch_size
+    def run(self) -> None:
+        """Train, then put the best weights into the model; an interrupt raises as usual."""
+        trainer = self.config.trainer
+        with self.screen.bar("finetune", trainer.max_epochs, "epoch") as bar:
+            for epoch in range(1, trainer.max_epochs + 1):
+                started = time.perf_counter()
+                self.model.train()
+                self._epoch(epoch - 1)
+                train_loss = self._read_losses()
+                self.train_seconds += time.perf_counter() - started
+                point = self._validate(epoch, train_loss)
+                assert self.best is not None
+                shown = {"loss": f"{train_loss:.3f}", **_shown(point.metrics, self.config.monitor)}
+                bar.update(epoch, {**shown, "best epoch": str(self.best.epoch)})
+                if trainer.patience is not None and epoch - self.best.epoch >= trainer.patience:
+                    break
+        self.model.load_state_dict(self._best_weights)
 
     @property
     def chosen(self) -> str:
@@ -116,45 +127,110 @@ class FinetuneLoop:
         assert self.best is not None
         return f"epoch {self.best.epoch} of {self.validation[-1].epoch}"
 
-    def _after_step(self, loss: torch.Tensor, bar: Bar) -> bool:
-        step, trainer = self.task.step, self.config.trainer
-        is_last = step == self.steps
-        self._losses.append(loss)
-        self._epoch_losses.append(loss)
-        if step % trainer.log_every == 0 or is_last:
-            mean = float(torch.stack(self._losses).mean())
-            check_finite(mean, step, self.task.lr)
-            self.history.append(LossPoint(step=step, loss=mean, lr=self.task.lr))
-            self._losses.clear()
-            self._shown["loss"] = f"{mean:.3f}"
-        self.train_seconds += time.perf_counter() - self._mark
-        epoch = self.task.batch // self.batches_per_epoch
-        stop = False
-        if epoch > self._epochs_done or is_last:
-            self._epochs_done = max(epoch, 1)
-            stop = self._validate(self._epochs_done)
-        bar.update(self._epochs_done, self._shown)
-        self._mark = time.perf_counter()
-        return stop
+    def _epoch(self, epoch: int) -> None:
+        """Make the steps of an epoch (0-based)."""
+        size, accumulate = self.config.data.batch_size, self.config.trainer.accumulate
+        index, is_reverse = self._order.locate_epoch(epoch)
+        rows = index + self.train.n * is_reverse
+        places = self.train.locate(rows)
+        target_places = places.to(self.device)
+        for first in range(0, len(rows), size):
+            if self._step == self.steps:
+                return
+            here = slice(first, first + size)
+            width, is_even = self.train.extent(rows[here])
+            if self._has_dropout:
+                seed_device(mix64(self.config.trainer.seed, self._batch, _DROPOUT) >> 1, self.device)
+            batch = self.train.batch(places[here], width, is_even=is_even)
+            loss = self._loss_of(batch, self.targets[target_places[here]])
+            torch.autograd.backward(loss / accumulate if accumulate > 1 else loss)
+            self._losses.append(loss.detach().clone())  # a graph writes each loss to the same place
+            self.n_seen += len(batch.ids)
+            self._batch += 1
+            if self._batch % accumulate == 0:
+                self._update()
 
-    def _validate(self, epoch: int) -> bool:
-        """Score the validation set and return whether to stop."""
-        trainer = self.config.trainer
-        train_loss = float(torch.stack(self._epoch_losses).mean())
-        check_finite(train_loss, self.task.step, self.task.lr)
-        self._epoch_losses.clear()
-        probabilities = predict_probabilities(
-            self.model, self.valid_ids, self.train.tokenizer.pad_id, device=self.device
-        )
-        metrics = classification_metrics(probabilities, self.valid_labels, self.class_names)
-        point = EpochPoint(epoch=epoch, step=self.task.step, train_loss=train_loss, metrics=metrics)
+    def _can_be_graphed(self) -> bool:
+        # A graph is of one shape; and with several batches a step, the gradients of one would overwrite the other's.
+        trainer, widths = self.config.trainer, self.train.widths
+        is_uniform = int(widths.min()) == int(widths.max())
+        is_full = isinstance(self.config.method, FullConfig)
+        return trainer.cuda_graphs and is_full and is_uniform and trainer.accumulate == 1
+
+    def _loss_of(self, batch: Batch, targets: Tensor) -> Tensor:
+        with self._autocast():
+            # A last smaller batch would cost the graph of all others.
+            is_full = batch.lengths is None and len(batch.ids) == self.config.data.batch_size
+            if self._graphed is not None and is_full:
+                return self._graphed(batch.ids.contiguous(), targets)
+            return self.objective.loss(self.model(*batch), targets)
+
+    def _even_loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        return self.objective.loss(self.model(ids, None), targets)
+
+    def _update(self) -> None:
+        config = self.config
+        if config.trainer.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, config.trainer.clip)
+        for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
+            group["lr"] = learning_rate(
+                self._step, peak, config.schedule, config.schedule.total_steps or self.steps
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._step += 1
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if precision(self.config.trainer, self.device) != "bf16-mixed":
+            return contextlib.nullcontext()
+        # Weights are cast anew in each step in any case, and a graph cannot use what is kept.
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=self._graphed is None)
+
+    def _read_losses(self) -> float:
+        """Return the mean loss of the epoch, and add it to the history; the only wait for the device."""
+        losses = torch.stack(self._losses).float().cpu().numpy()
+        self._losses.clear()
+        accumulate, every = self.config.trainer.accumulate, self.config.trainer.log_every
+        first = self._step - len(losses) // accumulate
+        for place in range(0, len(losses), every * accumulate):
+            some = losses[place : place + every * accumulate]
+            step = min(first + (place + len(some)) // accumulate, self._step)
+            rate = learning_rate(
+                max(step - 1, 0),
+                self.config.optimizer.lr,
+                self.config.schedule,
+                self.config.schedule.total_steps or self.steps,
+            )
+            check_finite(float(some.mean()), step, rate)
+            self.history.append(LossPoint(step=step, loss=float(some.mean()), lr=rate))
+        return float(losses.mean())
+
+    def _validate(self, epoch: int, train_loss: float) -> EpochPoint[Any]:
+        """Score the validation set, and keep the weights if they are the best so far."""
+        scores = all_scores(self.model, self.valid, both_strands=self.config.head.both_strands)
+        metrics = self.objective.metrics(self.objective.own_scale(scores), self.valid_truth)
+        point = EpochPoint(epoch=epoch, step=self._step, train_loss=train_loss, metrics=metrics)
         self.validation.append(point)
-        if self.best is None or rank(metrics, trainer.monitor) > rank(self.best.metrics, trainer.monitor):
+        monitor = self.config.monitor
+        if self.best is None or rank(metrics, monitor) > rank(self.best.metrics, monitor):
             self.best = point
             self._best_weights = deepcopy(self.model.state_dict())
-        self._shown |= {
-            "valid acc": f"{metrics.accuracy:.3f}",
-            "mcc": f"{metrics.mcc:.3f}",
-            "best epoch": str(self.best.epoch),
-        }
-        return trainer.patience is not None and epoch - self.best.epoch >= trainer.patience
+        return point
+
+
+def _shown(metrics: Metrics, monitor: str) -> dict[str, str]:
+    value = metrics.value(monitor)
+    return {f"valid {monitor}": "-" if value is None else f"{value:.3f}"}
+
+
+def _has_dropout(model: HeadModel) -> bool:
+    """Return whether a training step draws random numbers."""
+    rates = [getattr(model.config, "embed_dropout", 0.0), getattr(model.config, "resid_dropout", 0.0)]
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            rates.append(module.p)
+        elif isinstance(module, LowRankUpdate):
+            rates.append(module.dropout)
+        elif isinstance(module, SequenceModel):
+            rates.append(module.prompt_dropout)
+    return any(rate > 0 for rate in rates)

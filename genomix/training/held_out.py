@@ -1,15 +1,18 @@
-"""How many bits a language model needs for a held-out base, and how many a Markov model needs for the same bases."""
+"""How many bits a language model needs for a held-out base."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from torch import Tensor
 
-from genomix.training.markov import OTHER, Codes, MarkovModel
-from genomix_data.corpus import Corpus
+from genomix.models.families import logit_rows
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.models.stripedhyena2.model import StripedHyena2
+from genomix.training.crew import Crew
+from genomix.training.lm_loss import LOGITS_AT_ONCE
 from genomix_data.lm_batch import NO_TARGET
 from genomix_data.lm_dataset import HeldOutWindows
 
@@ -36,64 +39,49 @@ class BitsPerBase:
     n_masked: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkovBaseline:
-    """Markov models of order 0, 1, ... on the bases that the language model was trained and scored on.
-
-    Args:
-        valid: Bits per base of every order on the validation bases.
-        test: Bits per base of every order on the test bases.
-        best_order: The order that is best on validation.
-        alpha: Strength of the prior, see `genomix.training.markov`.
-        both_strands: Whether both strands of the training bases were counted.
-    """
-
-    valid: tuple[float, ...]
-    test: tuple[float, ...]
-    best_order: int
-    alpha: float
-    both_strands: bool
-
-    @property
-    def bits_per_base(self) -> float:
-        """Bits per base on the test bases of the order that validation chose."""
-        return self.test[self.best_order]
+TOKENS_AT_ONCE = 1 << 27
+"""Tokens times width of the model that are scored together on a GPU: 524,288 tokens for a width of 256."""
 
 
 @torch.inference_mode()
 def bits_per_base(
-    model: nn.Module, windows: HeldOutWindows, *, batch_size: int, device: torch.device | str = "cpu"
+    model: HyenaDNA | StripedHyena2,
+    windows: HeldOutWindows,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    crew: Crew | None = None,
 ) -> BitsPerBase:
-    """Return the bits per base of a model on held-out windows; log-softmax in fp32, sums in fp64.
+    """Return the bits per base of a model on held-out windows; logits and log-softmax in fp32, sums in fp64.
 
     Args:
-        model: Gives logits ``(B, L, V)`` of ids ``(B, L)``; left in the mode (train or eval) that it was in.
+        model: Left in the mode (train or eval) that it was in.
         windows: Which bases, in which context.
-        batch_size: Windows at once.
+        batch_size: Windows at once; see `score_batch_size`.
         device: Where the model is.
+        precision: Of the model up to its last norm.
+        crew: The processes that share the windows; all of them return the same.
 
     Raises:
         ValueError: if the windows hold no A, C, G or T to score.
     """
+    device, crew = torch.device(device), crew or Crew()
     was_training = model.training
     model.eval()
     acgt = torch.tensor(windows.corpus.tokenizer.acgt_ids, device=device)
-    nats = nats_acgt = nats_masked = 0.0
-    n_bases = n_masked = 0
-    for first in range(0, len(windows), batch_size):
-        batch = windows.collate([windows[i] for i in range(first, min(first + batch_size, len(windows)))])
-        targets = batch.targets.to(device)
-        counted = targets != NO_TARGET
-        logits = model(batch.inputs.to(device))[counted].float()
-        chosen = logits.gather(1, targets[counted][:, None].long())[:, 0]
-        each = (logits.logsumexp(dim=1) - chosen).double()
-        nats += float(each.sum())
-        nats_acgt += float((logits[:, acgt].logsumexp(dim=1) - chosen).double().sum())
-        n_bases += int(counted.sum())
-        is_masked = batch.is_masked.to(device)[counted]
-        nats_masked += float(each[is_masked].sum())
-        n_masked += int(is_masked.sum())
+    # Sums stay on the device, so that the next batch is made ready while this one is worked on.
+    totals = torch.zeros(5, dtype=torch.float64, device=device)
+    with crew.scoring(model):
+        for first in range(0, len(windows), batch_size):
+            batch = crew.share(windows.batch(first, min(first + batch_size, len(windows))))
+            inputs, targets, is_masked = (_sent(tensor, device) for tensor in batch)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+                hidden = model.hidden_states(inputs)
+            totals += _sums(model, hidden.float(), targets, is_masked, acgt)
     model.train(was_training)
+    nats, nats_acgt, nats_masked, n_all, n_of_masked = crew.total(totals).tolist()
+    n_bases, n_masked = int(n_all), int(n_of_masked)
     if n_bases == 0:
         raise ValueError("the held-out windows hold no A, C, G or T to score")
     scale = n_bases * math.log(2)
@@ -109,29 +97,34 @@ def bits_per_base(
     )
 
 
-def markov_baseline(corpus: Corpus, order: int, *, both_strands: bool) -> MarkovBaseline:
-    """Return the Markov baseline of every order up to ``order``, fitted on the training bases of the corpus.
-
-    It scores exactly the bases that `HeldOutWindows` scores: A, C, G and T, but for the first base of each region.
-    """
-    model = MarkovModel(order, both_strands=both_strands).fit(_codes(corpus, "train"))
-    bits: dict[str, tuple[float, ...]] = {}
-    for split in ("valid", "test"):
-        sequences = list(_codes(corpus, split))
-        scored = [np.arange(len(codes)) > 0 for codes in sequences]
-        bits[split] = tuple(float(value) for value in model.bits_per_base(sequences, scored))
-    return MarkovBaseline(
-        valid=bits["valid"],
-        test=bits["test"],
-        best_order=int(np.argmin(bits["valid"])),
-        alpha=model.alpha,
-        both_strands=both_strands,
-    )
+def score_batch_size(batch_size: int, seqlen: int, d_model: int, device: torch.device) -> int:
+    """Return how many windows to score at once: on a GPU as many as keep it busy, elsewhere those of training."""
+    if device.type != "cuda":
+        return batch_size
+    return max(1, TOKENS_AT_ONCE // (d_model * seqlen))
 
 
-def _codes(corpus: Corpus, split: str) -> Iterator[Codes]:
-    """Yield one region after the other: only one of them has to fit in memory."""
-    table = np.full(256, OTHER, dtype=np.uint8)
-    table[list(corpus.tokenizer.acgt_ids)] = np.arange(4, dtype=np.uint8)
-    for region in corpus.regions[split]:
-        yield table[corpus.fetch(region)]
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _sums(
+    model: HyenaDNA | StripedHyena2,
+    hidden: Float[Tensor, "B L D"],
+    targets: UInt8[Tensor, "B L"],
+    is_masked: Bool[Tensor, "B L"],
+    acgt: Int64[Tensor, " 4"],
+) -> Float64[Tensor, " 5"]:
+    """Return nats over all rows, over A, C, G, T, of masked bases; and the numbers of all and of masked bases."""
+    counted = targets != NO_TARGET
+    masked = counted & is_masked
+    sums = [torch.zeros(3, dtype=torch.float64, device=hidden.device)]
+    size = max(1, LOGITS_AT_ONCE // logit_rows(model.config))
+    pieces = (torch.split(tensor.flatten(0, 1), size) for tensor in (hidden, targets, counted, masked))
+    for states, ids, is_counted, is_counted_masked in zip(*pieces, strict=True):
+        logits = model.logits(states).float()
+        chosen = logits.gather(1, ids.where(is_counted, 0)[:, None].long())[:, 0]
+        each = (logits.logsumexp(dim=1) - chosen).double().where(is_counted, 0.0)
+        each_acgt = (logits[:, acgt].logsumexp(dim=1) - chosen).double().where(is_counted, 0.0)
+        sums.append(torch.stack([each.sum(), each_acgt.sum(), each.where(is_counted_masked, 0.0).sum()]))
+    return torch.cat([torch.stack(sums).sum(0), torch.stack([counted.sum(), masked.sum()])])

@@ -1,9 +1,12 @@
-"""L2-regularised multinomial logistic regression, solved to its optimum by L-BFGS in fp64; deterministic.
+"""L2-regularised linear models, solved to their optimum by L-BFGS in fp64; deterministic.
 
-``min_W,b  mean_i w(y_i) CE(W x_i + b, y_i) + strength / 2 |W|^2``, on features scaled to zero mean and unit variance.
-The offset b is not penalised, so that class frequencies cost nothing. The scaling is folded into W and b at the end.
+``min_W,b  mean_i loss(W x_i + b, y_i) + strength / 2 |W|^2``, on features scaled to zero mean and unit variance: with
+the cross-entropy of classes a multinomial logistic regression, of labels one logistic regression each, with half the
+squared error of numbers a ridge regression. The offset b is not penalised, so that class frequencies cost nothing. The
+scaling is folded into W and b at the end.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +48,13 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True)
-class LogisticFit:
+class LinearFit:
     """The optimum for one strength.
 
     Attributes:
         weight: ``(C, D)``, of scaled features, fp64.
         bias: ``(C,)``.
-        loss: Mean (weighted) cross-entropy on the training set, in nats, without the penalty.
+        loss: Mean loss on the training set, without the penalty.
         iterations: That L-BFGS took.
         gradient: Largest entry of the gradient that is left.
     """
@@ -68,8 +71,8 @@ class LogisticFit:
         return self.gradient <= TOLERANCE
 
 
-class LogisticProblem:
-    """Logistic regression of labels on scaled features, for any strength of the penalty.
+class LinearProblem:
+    """A linear model of features, for any strength of the penalty.
 
     The solver works in the principal axes of the features, each divided by the square root of the curvature that it
     roughly has (``variance / 4 + strength``): embeddings are nearly collinear, and without this the weakest strengths
@@ -77,29 +80,19 @@ class LogisticProblem:
 
     Args:
         features: Scaled, fp64.
-        labels: Class indices.
-        n_classes: Classes.
-        class_weights: Weight of each class in the loss.
-        label_smoothing: Part of the target that is spread over all classes.
+        n_outputs: Outputs.
+        loss: Mean loss of the outputs of all rows, ``(n, C)``; convex in them.
     """
 
     def __init__(
-        self,
-        features: Float[Tensor, "n D"],
-        labels: Int64[Tensor, " n"],
-        n_classes: int,
-        *,
-        class_weights: Float[Tensor, " C"] | None = None,
-        label_smoothing: float = 0.0,
+        self, features: Float[Tensor, "n D"], n_outputs: int, loss: Callable[[Tensor], Tensor]
     ) -> None:
-        self.labels = labels
-        self.n_classes = n_classes
-        self.class_weights = None if class_weights is None else class_weights.to(features)
-        self.label_smoothing = label_smoothing
+        self.n_outputs = n_outputs
+        self.loss = loss
         self._variances, self._axes = torch.linalg.eigh(features.T @ features / len(features))
         self._rotated = features @ self._axes
 
-    def fit(self, strength: float, start: LogisticFit | None = None) -> LogisticFit:
+    def fit(self, strength: float, start: LinearFit | None = None) -> LinearFit:
         """Return the optimum for a strength.
 
         Args:
@@ -108,8 +101,8 @@ class LogisticProblem:
         """
         curvature = (self._variances.clamp(min=0) / 4 + strength).sqrt()
         features = self._rotated
-        weight = features.new_zeros(self.n_classes, features.shape[1])
-        bias = features.new_zeros(self.n_classes)
+        weight = features.new_zeros(self.n_outputs, features.shape[1])
+        bias = features.new_zeros(self.n_outputs)
         if start is not None:
             weight, bias = start.weight @ self._axes * curvature, start.bias.clone()
         weight.requires_grad_()
@@ -125,8 +118,7 @@ class LogisticProblem:
         )
 
         def data_loss() -> Tensor:
-            logits = features @ (weight / curvature).T + bias
-            return classification_loss(logits, self.labels, self.class_weights, self.label_smoothing)
+            return self.loss(features @ (weight / curvature).T + bias)
 
         def objective() -> Tensor:
             solver.zero_grad()
@@ -141,10 +133,33 @@ class LogisticProblem:
         assert bias.grad is not None
         gradient = max(float((weight.grad * curvature).abs().max()), float(bias.grad.abs().max()))
         with torch.no_grad():
-            return LogisticFit(
+            return LinearFit(
                 weight=(weight / curvature) @ self._axes.T,
                 bias=bias.detach(),
                 loss=float(data_loss()),
                 iterations=int(solver.state[weight]["n_iter"]),
                 gradient=gradient,
             )
+
+
+def logistic_problem(
+    features: Float[Tensor, "n D"],
+    labels: Int64[Tensor, " n"],
+    n_classes: int,
+    *,
+    class_weights: Float[Tensor, " C"] | None = None,
+    label_smoothing: float = 0.0,
+) -> LinearProblem:
+    """Return the (multinomial) logistic regression of labels on features.
+
+    Args:
+        features: Scaled, fp64.
+        labels: Class indices.
+        n_classes: Classes.
+        class_weights: Weight of each class in the loss.
+        label_smoothing: Part of the target that is spread over all classes.
+    """
+    weights = None if class_weights is None else class_weights.to(features)
+    return LinearProblem(
+        features, n_classes, lambda logits: classification_loss(logits, labels, weights, label_smoothing)
+    )

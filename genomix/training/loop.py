@@ -1,7 +1,6 @@
 """One Lightning fit, kept quiet, that stops at the end of a step when the process is told to stop."""
 
 import logging
-import math
 import signal
 import threading
 import warnings
@@ -11,11 +10,15 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from genomix.training.config import TrainerConfig
+from genomix.training.device import check_finite as check_finite
+from genomix.training.device import choose_device as choose_device
+from genomix.training.device import own_random_state as own_random_state
+from genomix.training.device import precision as precision
 from genomix.training.task import TrainingTask
-from genomix_data.errors import ConfigError
 
 _CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
@@ -27,6 +30,7 @@ def fit(
     trainer: TrainerConfig,
     device: torch.device,
     on_step: Callable[[torch.Tensor], bool | None],
+    agree: Callable[[int], int] = int,
 ) -> int | None:
     """Train over all batches of ``data``, or until told to stop.
 
@@ -37,15 +41,18 @@ def fit(
         device: Where to train.
         on_step: Called after every optimizer step with the mean loss of its batches (on the device); training ends
             when it returns True.
+        agree: Returns the largest of a number that each process of a run has: all of them stop after the same step.
 
     Returns:
         None when all was done or ``on_step`` ended it; the number of the signal that stopped it otherwise.
     """
-    steps = _StepCallback(on_step, task.accumulate)
+    steps = _StepCallback(on_step, task.accumulate, agree)
     with quiet_lightning():
         loop = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            devices=1 if device.index is None else [device.index],
+            # processes that train together find each other without it
+            plugins=[_Alone()],
             precision=precision(trainer, device),
             max_epochs=1,
             accumulate_grad_batches=task.accumulate,
@@ -66,11 +73,27 @@ def fit(
     return steps.stopped_by
 
 
+class _Alone(LightningEnvironment):
+    """What Lightning is told: that this process is the only one, whoever has started it."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Return that it has nothing to start."""
+        return True
+
+    def local_rank(self) -> int:
+        """Return the number of this process on its machine."""
+        return 0
+
+
 class _StepCallback(Callback):
     """Calls back after optimizer steps, and turns SIGINT and SIGTERM into an orderly stop."""
 
-    def __init__(self, on_step: Callable[[torch.Tensor], bool | None], accumulate: int) -> None:
+    def __init__(
+        self, on_step: Callable[[torch.Tensor], bool | None], accumulate: int, agree: Callable[[int], int]
+    ) -> None:
         self.on_step = on_step
+        self.agree = agree
         self.accumulate = accumulate
         self.stopped_by: int | None = None
         self._losses: list[torch.Tensor] = []
@@ -94,7 +117,9 @@ class _StepCallback(Callback):
             return
         loss = torch.stack(self._losses).mean()
         self._losses.clear()
-        if self.on_step(loss) or self.stopped_by is not None:
+        is_over = self.on_step(loss)
+        self.stopped_by = self.agree(self.stopped_by or 0) or None
+        if is_over or self.stopped_by is not None:
             trainer.should_stop = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -123,45 +148,3 @@ def quiet_lightning() -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-
-
-@contextmanager
-def own_random_state(seed: int) -> Iterator[None]:
-    """Seed torch within the block, and give the caller's random state back afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-def choose_device(trainer: TrainerConfig) -> torch.device:
-    """Return where to train.
-
-    Raises:
-        ConfigError: if CUDA is asked for and there is none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if trainer.device == "cuda" and not has_cuda:
-        raise ConfigError(
-            "trainer.device is cuda, but torch sees no CUDA device here (genomix doctor says why)."
-        )
-    return torch.device("cuda" if has_cuda and trainer.device != "cpu" else "cpu")
-
-
-def precision(trainer: TrainerConfig, device: torch.device) -> Any:
-    """Return Lightning's name of the precision: bf16-mixed on CUDA and 32-true elsewhere, unless one is chosen."""
-    if trainer.precision != "auto":
-        return trainer.precision
-    return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def check_finite(loss: float, step: int, lr: float) -> None:
-    """Check that training has not blown up.
-
-    Raises:
-        ConfigError: if the loss is not a number.
-    """
-    if not math.isfinite(loss):
-        raise ConfigError(
-            f"the loss is {loss} at step {step:,} (learning rate {lr:.2g}). Lower optimizer.lr, lengthen "
-            "schedule.warmup_fraction, or use trainer.precision=32-true."
-        )

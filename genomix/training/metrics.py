@@ -7,10 +7,10 @@ F1 of a class that occurs is 0 when it is never predicted; AUROC is None when th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from genomix.correlation import mean_ranks
@@ -28,6 +28,7 @@ class ClassificationMetrics:
         f1: Of the second class for two classes; the mean over the classes that occur for more.
         auroc: Area under the ROC curve of the second class for two classes (ties count half); for more, the mean over
             classes against the rest; None where it is not defined.
+        auprc: Average precision, of the same classes as ``auroc``.
         confusion: Counts, row = true class, column = predicted class.
         class_names: Names of the classes.
         notes: What was undefined and how it was decided.
@@ -42,6 +43,24 @@ class ClassificationMetrics:
     confusion: tuple[tuple[int, ...], ...]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    auprc: float | None = None
+
+    def value(self, name: str) -> float | None:
+        """Return a metric by its name; None where it is not defined."""
+        found: float | None = getattr(self, name)
+        return found
+
+    def headline(self) -> list[tuple[str, float | None]]:
+        """Return names for people and values, the most telling first."""
+        f1 = "F1" if len(self.class_names) == 2 else "F1 (macro)"
+        return [
+            ("accuracy", self.accuracy),
+            ("MCC", self.mcc),
+            (f1, self.f1),
+            ("AUROC", self.auroc),
+            ("AUPRC", self.auprc),
+            ("cross-entropy (nats)", self.loss),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON holds them."""
@@ -52,6 +71,7 @@ class ClassificationMetrics:
             "mcc": self.mcc,
             "f1": self.f1,
             "auroc": self.auroc,
+            "auprc": self.auprc,
             "confusion": [list(row) for row in self.confusion],
             "class_names": list(self.class_names),
             "notes": list(self.notes),
@@ -59,8 +79,8 @@ class ClassificationMetrics:
 
 
 def classification_metrics(
-    probabilities: Float[NDArray[np.float64], "n C"],
-    labels: Int64[NDArray[np.int64], " n"],
+    probabilities: Float64[np.ndarray, "n C"],
+    labels: Int64[np.ndarray, " n"],
     class_names: Sequence[str],
 ) -> ClassificationMetrics:
     """Return the metrics of predicted class probabilities.
@@ -102,6 +122,7 @@ def classification_metrics(
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
         class_names=tuple(class_names),
         notes=tuple(notes),
+        auprc=_auprc(probabilities, labels, n_classes),
     )
 
 
@@ -142,15 +163,49 @@ def _auroc(
     return float(np.mean(defined))
 
 
-def rank(metrics: ClassificationMetrics, monitor: str) -> tuple[float, float]:
+def _auprc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int) -> float | None:
+    """Mean over the classes that ``_auroc`` looks at and that both occur and do not fill the set."""
+    classes = [1] if n_classes == 2 else range(n_classes)
+    both = [c for c in classes if 0 < int((labels == c).sum()) < len(labels)]
+    areas = [average_precision(probabilities[:, c], labels == c) for c in both]
+    return float(np.mean([area for area in areas if area is not None])) if areas else None
+
+
+class Metrics(Protocol):
+    """What all kinds of metrics have in common."""
+
+    @property
+    def n(self) -> int:
+        """Things that were scored."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """Mean loss."""
+        ...
+
+    def value(self, name: str) -> float | None:
+        """Return a metric by its name; None where it is not defined."""
+        ...
+
+    def headline(self) -> list[tuple[str, float | None]]:
+        """Return names for people and values, the most telling first."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as JSON holds them."""
+        ...
+
+
+def rank(metrics: Metrics, monitor: str) -> tuple[float, float]:
     """Return what makes one epoch or setting better than another: the monitored metric, then the smaller loss."""
     if monitor == "loss":
         return (-metrics.loss, 0.0)
-    value: Any = getattr(metrics, monitor)
+    value = metrics.value(monitor)
     return (-math.inf if value is None else float(value), -metrics.loss)
 
 
-def binary_auroc(scores: Float[NDArray[np.float64], " n"], is_positive: NDArray[np.bool_]) -> float | None:
+def binary_auroc(scores: Float64[np.ndarray, " n"], is_positive: NDArray[np.bool_]) -> float | None:
     """Return the chance that a positive scores above a negative, ties counting half; None without one of each."""
     n_positive = int(is_positive.sum())
     n_negative = len(scores) - n_positive
@@ -158,3 +213,15 @@ def binary_auroc(scores: Float[NDArray[np.float64], " n"], is_positive: NDArray[
         return None
     rank_sum = float(mean_ranks(scores)[is_positive].sum())
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def average_precision(scores: Float64[np.ndarray, " n"], is_positive: NDArray[np.bool_]) -> float | None:
+    """Return the area under the precision-recall curve in steps, equal scores together; None without positives."""
+    n_positive = int(is_positive.sum())
+    if n_positive == 0:
+        return None
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(is_positive[order])
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # last place of each group of equals
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / n_positive
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))

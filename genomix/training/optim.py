@@ -55,10 +55,11 @@ def layer_lr_scale(name: str, n_layers: int, decay: float) -> float:
     [1.0, 0.25, 0.125]
     """
     parts = name.split(".")
-    if "layers" in parts:
-        depth = n_layers - int(parts[parts.index("layers") + 1])
+    blocks = next((name for name in ("layers", "blocks") if name in parts), None)
+    if blocks is not None:
+        depth = n_layers - int(parts[parts.index(blocks) + 1])
     else:
-        depth = n_layers + 1 if "embeddings" in parts else 0
+        depth = n_layers + 1 if not {"embeddings", "embedding", "prompt"}.isdisjoint(parts) else 0
     return float(decay**depth)
 
 

@@ -1,9 +1,11 @@
 """Pretraining: a causal language model on genomes, from a config to a run folder.
 
 load and split the genomes -> train by steps, validating and saving now and then -> take the weights that were best
-on validation -> score the test bases once, next to Markov models -> write the native checkpoint and result.json
+on validation -> score the test bases once, next to context models -> write the native checkpoint and result.json
 """
 
+import dataclasses
+import functools
 import os
 import time
 from collections.abc import Sequence
@@ -11,25 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genomix.checkpoint.native import save_model
+from genomix.checkpoint.native import LoadedModel, save_model
+from genomix.models.families import build_language_model
 from genomix.models.hyenadna.model import HyenaDNA
-from genomix.models.registry import build_model
+from genomix.models.stripedhyena2.model import StripedHyena2
+from genomix.parallel.launched import n_launched
 from genomix.provenance import run_record
+from genomix.training.baselines import context_baselines
+from genomix.training.budget import steps_within
 from genomix.training.build import plain
 from genomix.training.cards import language_model_card
 from genomix.training.config import PretrainConfig
-from genomix.training.held_out import bits_per_base, markov_baseline
+from genomix.training.crew import Crew, MeshCrew
+from genomix.training.held_out import bits_per_base, score_batch_size
+from genomix.training.initial import load_initial, with_checkpoint
 from genomix.training.loop import choose_device, own_random_state
-from genomix.training.pretrain_loop import PretrainLoop, load_state
+from genomix.training.metrics_log import require_tensorboard
+from genomix.training.pretrain_loop import PretrainLoop, n_workers
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
-from genomix.training.run_folder import RunFolder, check_same_run, load_checkpoint, to_yaml
+from genomix.training.resume import as_begun, state_to_resume, with_length
+from genomix.training.run_checkpoints import check_room, telling_of_a_full_disk
+from genomix.training.run_folder import RunFolder, to_yaml
 from genomix.training.screen import Screen
+from genomix.training.stages import Stage, training_stages
 from genomix_data.corpus import Corpus, load_corpus
-from genomix_data.errors import ConfigError, InputFileError
+from genomix_data.errors import CheckpointError, InputFileError
 from genomix_data.holdout import HeldOut
-from genomix_data.lm_dataset import HeldOutWindows, TrainingWindows
-from genomix_data.n_policy import NPolicy
-from genomix_data.tokenizers import CharTokenizer
+from genomix_data.lm_dataset import HeldOutWindows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,26 +68,68 @@ def pretrain(
         GenomixError: for input that does not fit; before anything is written.
         RunInterruptedError: when SIGINT or SIGTERM stopped the run; its last step is saved.
     """
+    run = functools.partial(
+        _pretrain, config, RunFolder(output), resume=resume, overwrite=overwrite, command=command
+    )
+    shape = config.parallel.settled(n_launched())
+    device = choose_device(config.trainer)
+    if shape.n_processes == 1:
+        with telling_of_a_full_disk(RunFolder(output)):
+            return run(Crew(), device, Screen(progress))
+    from genomix.parallel.processes import joined
+
+    with joined(shape, device) as ranks, telling_of_a_full_disk(RunFolder(output)):
+        return run(MeshCrew(ranks), ranks.device, Screen(progress if ranks.is_first else False))
+
+
+def _pretrain(
+    config: PretrainConfig,
+    folder: RunFolder,
+    crew: Crew,
+    device: torch.device,
+    screen: Screen,
+    *,
+    resume: bool,
+    overwrite: bool,
+    command: Sequence[str] | None,
+) -> PretrainResult:
     started = time.perf_counter()
-    folder, screen, data = RunFolder(output), Screen(progress), config.data
+    data = config.data
+    if config.trainer.tensorboard:
+        require_tensorboard()
     state: dict[str, Any] | None = None
+    loaded: LoadedModel | None = None
     if resume:
-        state = _state_to_resume(config, folder)
+        config = as_begun(config, folder)
+        state = state_to_resume(config, folder, crew, screen)
+        config = with_length(config, state)
     else:
         folder.check_free(overwrite=overwrite)
-    device = choose_device(config.trainer)
-    corpus = _load(config, screen)
+        config, loaded = with_checkpoint(config)
+    folder = crew.folder(folder)
+    corpus: Corpus = crew.turn(lambda: _load(config, screen))  # the first may have to index the genomes
     if state is not None and state["fingerprints"] != list(corpus.fingerprints):
         raise InputFileError(
             "the FASTA files are not those that this run began with. Restore them, or start a new run elsewhere."
         )
-    windows = training_windows(corpus, config)
+    stages = training_stages(corpus, config)
+    crew.check(config, stages)
     valid = HeldOutWindows(corpus, "valid", data.seqlen, overlap=data.eval_overlap, limit=data.valid_windows)
     with own_random_state(config.trainer.seed):
-        model = build_model(config.model.config).to(device)
+        model = build_language_model(config.architecture).to(device)
+        model.recompute = config.trainer.recompute
+        if loaded is not None:
+            load_initial(model, loaded, config.init)
         if state is None:
-            folder.prepare(to_yaml(plain(config)))
-        else:
+            asked = to_yaml(plain(config))
+            trainer = config.trainer
+            copies = 3 + (trainer.ema_decay is not None)
+            check_room(folder, model, copies=copies, keep=trainer.keep_checkpoints)
+            config = _measured(config, screen, model, stages, device)
+            folder.prepare(asked)
+        crew.take(model, data.soft_mask_loss)
+        if state is not None:
+            state = crew.complete(state, folder.last, model)
             model.load_state_dict(state["model"])
         folder.start_metrics(keep_up_to=state["step"] if state else 0)
         loop = PretrainLoop(
@@ -85,47 +137,54 @@ def pretrain(
             folder,
             screen,
             model=model,
-            windows=windows,
+            stages=stages,
             valid=valid,
             device=device,
             fingerprints=corpus.fingerprints,
             state=state,
+            crew=crew,
         )
         _introduce(screen, config, corpus, device, loop)
         if loop.task.step < config.trainer.max_steps:
             loop.run()
-    best = load_checkpoint(folder.best, ("step", "model"))
-    model.load_state_dict(best["model"])
-    screen.say("  scoring the test bases, once, with the model and with Markov models ...", style="dim")
-    return _finish(config, folder, corpus, model, loop, int(best["step"]), command, started)
+        if loop.ended:
+            screen.say(f"  training ended at step {loop.task.step:,}, {loop.ended}")
+    best_step = _take_best(folder, crew, loop, screen)
+    screen.say("  scoring the test bases, once, with the model and with context models ...", style="dim")
+    return _finish(config, folder, corpus, model, loop, best_step, command, started)
 
 
-def _state_to_resume(config: PretrainConfig, folder: RunFolder) -> dict[str, Any]:
-    check_same_run(folder.read_config(), plain(config))
-    state = load_state(folder)
-    if folder.result.exists() and state["step"] >= config.trainer.max_steps:
-        raise ConfigError(
-            f"the run in {str(folder.path)!r} is complete ({state['step']:,} steps). "
-            "Raise trainer.max_steps to train on."
-        )
-    return state
+def _take_best(folder: RunFolder, crew: Crew, loop: PretrainLoop, screen: Screen) -> int:
+    """Put the weights that were best on validation into the model, and return their step."""
+    try:
+        best = crew.load(folder.best, ("step", "model"), loop.model)
+    except CheckpointError as error:
+        screen.say(f"  warning: {error} The weights of the last step are taken instead.", style="yellow")
+        loop.take_last()
+        return loop.task.step
+    loop.model.load_state_dict(best["model"])
+    return int(best["step"])
 
 
-def training_windows(corpus: Corpus, config: PretrainConfig) -> TrainingWindows:
-    """Return the training windows that the settings ask for."""
-    data = config.data
-    return TrainingWindows(
-        corpus,
-        data.seqlen,
-        seed=config.trainer.seed,
-        jitter=data.jitter,
-        rc_augment=data.rc_augment,
-        add_eos=data.add_eos,
-        n_policy=NPolicy.parse(data.n_policy),
-        weights=data.weights,
-        packing=data.packing,
-        soft_mask_weight=data.soft_mask_weight,
+def _measured(
+    config: PretrainConfig,
+    screen: Screen,
+    model: HyenaDNA | StripedHyena2,
+    stages: Sequence[Stage],
+    device: torch.device,
+) -> PretrainConfig:
+    """Return the settings with as many steps as the budget of time holds, if there is one."""
+    trainer = config.trainer
+    if trainer.max_seconds is None:
+        return config
+    workers = n_workers(config, device)
+    started = time.perf_counter()
+    steps = steps_within(trainer.max_seconds, config, model, stages, device=device, num_workers=workers)
+    took = time.perf_counter() - started
+    screen.say(
+        f"  {steps:,} steps fit into {trainer.max_seconds:g} s, as measured in {took:.1f} s that are not counted"
     )
+    return dataclasses.replace(config, trainer=dataclasses.replace(trainer, max_steps=steps))
 
 
 def _load(config: PretrainConfig, screen: Screen) -> Corpus:
@@ -140,7 +199,7 @@ def _load(config: PretrainConfig, screen: Screen) -> Corpus:
     # A gap in the assembly that is longer than a window teaches nothing.
     return load_corpus(
         data.fasta,
-        CharTokenizer(),
+        config.tokenizer,
         held_out,
         longest_n_run=data.seqlen,
         contig_map=data.contig_map,
@@ -152,14 +211,17 @@ def _introduce(
     screen: Screen, config: PretrainConfig, corpus: Corpus, device: torch.device, loop: PretrainLoop
 ) -> None:
     n_parameters = _n_parameters(loop.task.model)
+    start = "" if config.init.checkpoint is None else f" from {config.init.checkpoint}"
     screen.say(
-        f"pretraining {config.model.name}, {n_parameters:,} parameters, on {corpus.n_bases('train'):,} bases "
+        f"pretraining {config.model.name}{start}, {n_parameters:,} parameters, on {corpus.n_bases('train'):,} bases "
         f"({corpus.n_bases('valid'):,} for validation, {corpus.n_bases('test'):,} for the test), {device.type}"
+        + (f" x {loop.crew.n} ({loop.crew})" if loop.crew.n > 1 else "")
     )
-    if loop.windows.n_left_out:
-        n_all = len(loop.windows) + loop.windows.n_left_out
+    windows = loop.stages[-1].windows
+    if windows.n_left_out:
+        n_all = len(windows) + windows.n_left_out
         screen.say(
-            f"  {loop.windows.n_left_out:,} of {n_all:,} training windows have more N than "
+            f"  {windows.n_left_out:,} of {n_all:,} training windows have more N than "
             f"data.n_policy={config.data.n_policy} allows and are left out"
         )
     if loop.task.step:
@@ -174,7 +236,7 @@ def _finish(
     config: PretrainConfig,
     folder: RunFolder,
     corpus: Corpus,
-    model: HyenaDNA,
+    model: HyenaDNA | StripedHyena2,
     loop: PretrainLoop,
     best_step: int,
     command: Sequence[str] | None,
@@ -182,29 +244,45 @@ def _finish(
 ) -> PretrainResult:
     data = config.data
     test = HeldOutWindows(corpus, "test", data.seqlen, overlap=data.eval_overlap)
-    held_out = bits_per_base(model, test, batch_size=data.batch_size, device=loop.device)
-    markov = markov_baseline(corpus, config.trainer.markov_order, both_strands=data.rc_augment)
+    crew = loop.crew
+    batch_size = score_batch_size(data.batch_size, data.seqlen, model.config.d_model, loop.device)
+    held_out = bits_per_base(
+        model,
+        test,
+        batch_size=batch_size * crew.n_batch_parts,
+        device=loop.device,
+        precision=config.trainer.score_precision,
+        crew=crew,
+    )
+    weights = crew.whole(model.state_dict())
+    if not crew.is_first:
+        from_first: PretrainResult = crew.from_first(None)
+        return from_first
+    markov, interpolated = context_baselines(
+        corpus, config.trainer.markov_order, both_strands=data.rc_augment
+    )
     provenance = run_record(
         command,
         seed=config.trainer.seed,
         device=loop.device.type,
         config=plain(config),
+        processes=str(crew),
         genomes=list(corpus.fingerprints),
         regions={
             split: [str(region) for region in corpus.regions[split][:1000]] for split in ("valid", "test")
         },
     )
-    steps = config.trainer.max_steps
     rows = folder.read_metrics()
     result = PretrainResult(
         folder=folder.path,
         model_folder=folder.model,
         n_parameters=_n_parameters(model),
-        steps=steps,
+        steps=loop.task.step,
+        ended=loop.ended,
         best_step=best_step,
         n_train_bases=corpus.n_bases("train"),
-        n_windows=len(loop.windows),
-        n_windows_left_out=loop.windows.n_left_out,
+        n_windows=len(loop.stages[-1].windows),
+        n_windows_left_out=loop.stages[-1].windows.n_left_out,
         epochs=loop.epochs,
         history=tuple(
             LossPoint(
@@ -224,20 +302,30 @@ def _finish(
         held_out=held_out,
         held_out_rule=held_out_rule(data.seqlen, data.eval_overlap),
         markov=markov,
+        interpolated=interpolated,
         train_seconds=loop.train_seconds,
         seconds=time.perf_counter() - started,
-        tokens_per_second=steps * loop.tokens_per_step / max(loop.train_seconds, 1e-9),
+        tokens=loop.tokens,
+        tokens_per_second=loop.tokens / max(loop.train_seconds, 1e-9),
         provenance=provenance,
     )
     save_model(
-        model,
+        model if crew.n == 1 else _whole_model(config, weights),
         folder.model,
         tokenizer=corpus.tokenizer,
         provenance=provenance,
         card=language_model_card(config, result),
     )
     folder.write_result(result.to_dict())
+    crew.from_first(result)
     return result
+
+
+def _whole_model(config: PretrainConfig, weights: dict[str, torch.Tensor]) -> HyenaDNA | StripedHyena2:
+    """Return the model on the CPU, of weights that were put together from all processes."""
+    model = build_language_model(config.architecture)
+    model.load_state_dict(weights)
+    return model
 
 
 def held_out_rule(seqlen: int, overlap: int) -> str:

@@ -2,7 +2,8 @@
 
     config.yaml     what was run, every setting
     metrics.csv     loss, learning rate and speed over the steps
-    checkpoints/    last.ckpt to resume from, best.ckpt by validation
+    checkpoints/    last.ckpt to resume from, last-1.ckpt before it, best.ckpt by validation; folders last, last-1, best
+                    where several processes made the run
     model/          the final native checkpoint
     result.json     held-out bits per base, baseline, speed, provenance
 
@@ -15,6 +16,8 @@ import csv
 import json
 import os
 import pickle
+import shutil
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +72,7 @@ class RunFolder:
         if not present:
             return
         if not overwrite:
-            resume = " continue it with --resume," if self.last.exists() else ""
+            resume = " continue it with --resume," if any(self.checkpoints.glob("last*")) else ""
             raise InputFileError(
                 f"the output folder {str(self.path)!r} is not empty:{resume} replace it with --overwrite, "
                 "or choose another one."
@@ -82,14 +85,26 @@ class RunFolder:
 
     def prepare(self, config_yaml: str) -> None:
         """Make the folder for a new run; the files of an earlier run in it go."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for stale in (self.last, self.best, self.metrics, self.result):
+        if self.checkpoints.is_dir():
+            shutil.rmtree(self.checkpoints)
+        self.checkpoints.mkdir(parents=True)
+        for stale in (self.metrics, self.result):
             stale.unlink(missing_ok=True)
         if self.model.is_dir():
             for item in self.model.iterdir():
                 item.unlink()
             self.model.rmdir()
         write_text(self.config, config_yaml)
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the path of a checkpoint: 0 is the newest, 1 the one before."""
+        return self.last if number == 0 else self.checkpoints / f"last-{number}.ckpt"
+
+    def clean(self) -> None:
+        """Remove what a run that was killed has left half-written."""
+        for pattern in ("checkpoints/.*.ckpt.*", ".metrics.csv.*", ".result.json.*", ".model.*"):
+            for scratch in self.path.glob(pattern):
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def read_config(self) -> dict[str, Any]:
         """Return the settings of the run that is in the folder.
@@ -139,8 +154,10 @@ class RunFolder:
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint so that the file is whole at every moment."""
-    with atomic_file(path) as temporary:
-        torch.save({"format": CHECKPOINT_FORMAT, **state}, temporary)
+    with atomic_file(path) as temporary, temporary.open("wb") as handle:
+        torch.save({"format": CHECKPOINT_FORMAT, **state}, handle)
+        handle.flush()
+        os.fsync(handle.fileno())  # before it takes the name of the one before, should the machine stop
 
 
 def load_checkpoint(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
@@ -150,14 +167,15 @@ def load_checkpoint(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
         CheckpointError: if the file is missing, damaged or no checkpoint of a run.
     """
     try:
+        _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{str(path)!r} does not exist; the run stopped before its first checkpoint. Start it again."
         ) from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{str(path)!r} is damaged or no checkpoint of a run ({type(error).__name__}). Start the run again."
+            f"{str(path)!r} is damaged or no checkpoint of a run ({type(error).__name__})."
         ) from error
     if not isinstance(state, dict) or not {"format", *required} <= state.keys():
         raise CheckpointError(f"{str(path)!r} is not a checkpoint of a pretraining run.")
@@ -169,15 +187,34 @@ def load_checkpoint(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
     return state
 
 
+def _check_sums(path: Path) -> None:
+    """Check the checksum of every part of a file, which torch writes and does not look at.
+
+    Raises:
+        BadZipFile: if one is wrong, or the file is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise zipfile.BadZipFile(f"{wrong} has another checksum")
+
+
 CHANGEABLE = frozenset(
     {
         "trainer.max_steps",
+        "trainer.max_seconds",
+        "trainer.patience",
+        "trainer.recompute",
+        "trainer.score_precision",
+        "trainer.tensorboard",
         "trainer.log_every",
         "trainer.validate_every",
         "trainer.checkpoint_every",
+        "trainer.keep_checkpoints",
         "trainer.device",
     }
     | {"trainer.markov_order", "data.num_workers", "data.valid_windows"}
+    | {"parallel.data", "parallel.shard", "parallel.context", "parallel.strategy"}
 )
 """Settings that a resumed run may change: none of them touches a step that was already made."""
 

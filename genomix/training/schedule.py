@@ -1,10 +1,14 @@
-"""Learning rate over steps: linear warm-up, then half a cosine down to a floor, as in the official recipe."""
+"""Learning rate over steps: linear warm-up, then half a cosine down to a floor, as in the official recipe; or a
+plateau and a short decay.
+"""
 
 import math
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from genomix.training.config import ScheduleConfig
 
 
 def cosine_with_warmup(
@@ -44,6 +48,31 @@ def cosine_with_warmup(
     return min_lr + 0.5 * (lr - min_lr) * (1 + math.cos(math.pi * step / total_steps))
 
 
+def warmup_stable_decay(
+    step: int, *, lr: float, total_steps: int, decay_steps: float, min_lr: float
+) -> float:
+    """Return the learning rate of optimizer step ``step``, counted from 0, after the warm-up: a plateau, then a fall.
+
+    In the last ``decay_steps`` the rate falls as ``1 - sqrt(part of the decay)``. Up to there a run can be prolonged.
+
+    Args:
+        step: 0-based number of the step.
+        lr: Plateau.
+        total_steps: Steps after which the rate stays at ``min_lr``.
+        decay_steps: Steps of the fall; may be fractional.
+        min_lr: Floor.
+
+    Source: Haegele et al. 2024, Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations,
+    arXiv:2405.18392.
+    """
+    into = step - (total_steps - decay_steps)
+    if into <= 0:
+        return lr
+    if step >= total_steps:
+        return min_lr
+    return min_lr + (lr - min_lr) * (1 - math.sqrt(into / decay_steps))
+
+
 class CosineWithWarmup(LRScheduler):
     """`cosine_with_warmup` for the groups of an optimizer, each from its own learning rate; step it every batch."""
 
@@ -76,3 +105,26 @@ class CosineWithWarmup(LRScheduler):
             )
             for base in self.base_lrs
         ]
+
+
+def learning_rate(step: int, lr: float, schedule: ScheduleConfig, total_steps: int) -> float:
+    """Return the learning rate of optimizer step ``step`` (0-based), for a group whose peak is ``lr``."""
+    warmup_steps = schedule.warmup_fraction * total_steps
+    if schedule.name == "constant" and step >= warmup_steps:
+        return lr
+    if schedule.name == "wsd" and step >= warmup_steps:
+        return warmup_stable_decay(
+            step,
+            lr=lr,
+            total_steps=total_steps,
+            decay_steps=schedule.decay_fraction * total_steps,
+            min_lr=schedule.min_lr_fraction * lr,
+        )
+    return cosine_with_warmup(
+        step,
+        lr=lr,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        min_lr=schedule.min_lr_fraction * lr,
+        warmup_start_lr=min(1e-6, lr),
+    )

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from genomix.correlation import correlation, mean_ranks
-from genomix.training.metrics import binary_auroc
+from genomix.training.metrics import average_precision, binary_auroc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,81 @@ class TargetMetrics:
     spearman: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiLabelMetrics:
+    """Of a multi-label task; means and medians are over the labels where a metric is defined.
+
+    Args:
+        n: Sequences.
+        loss: Mean binary cross-entropy of the labels that are known, in nats.
+        labels: Of each label.
+    """
+
+    n: int
+    loss: float
+    labels: tuple[LabelMetrics, ...]
+
+    def value(self, name: str) -> float | None:
+        """Return the mean of a metric (``auroc``, ``auprc``) over the labels, or its ``median_auroc``."""
+        found = summary(self.labels)
+        kind, metric = ("median", name[7:]) if name.startswith("median_") else ("mean", name)
+        return found[metric][kind]
+
+    def headline(self) -> list[tuple[str, float | None]]:
+        """Return names for people and values, the most telling first."""
+        return [
+            ("AUROC (mean over labels)", self.value("auroc")),
+            ("AUROC (median)", self.value("median_auroc")),
+            ("AUPRC (mean)", self.value("auprc")),
+            ("AUPRC (median)", self.value("median_auprc")),
+            ("cross-entropy (nats)", self.loss),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as JSON holds them."""
+        means = {name: self.value(name) for name in ("auroc", "median_auroc", "auprc", "median_auprc")}
+        return {"n": self.n, "loss": self.loss, **means, "labels": [asdict(label) for label in self.labels]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionMetrics:
+    """Of a regression; means are over the targets where a metric is defined.
+
+    Args:
+        n: Sequences.
+        loss: Mean squared error over the targets that are known.
+        targets: Of each target.
+    """
+
+    n: int
+    loss: float
+    targets: tuple[TargetMetrics, ...]
+
+    def value(self, name: str) -> float | None:
+        """Return the mean of a metric (``pearson``, ``spearman``, ``r2``, ``mse``, ``mae``) over the targets."""
+        return summary(self.targets)[name]["mean"]
+
+    def headline(self) -> list[tuple[str, float | None]]:
+        """Return names for people and values, the most telling first."""
+        names = {"pearson": "Pearson", "spearman": "Spearman", "r2": "R2", "mae": "mean absolute error"}
+        mean = " (mean over targets)" if len(self.targets) > 1 else ""
+        found = [(f"{words}{mean}", self.value(name)) for name, words in names.items()]
+        return [*found, ("mean squared error", self.loss)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as JSON holds them."""
+        means = {name: self.value(name) for name in ("pearson", "spearman", "r2", "mse", "mae")}
+        return {
+            "n": self.n,
+            "loss": self.loss,
+            **means,
+            "targets": [asdict(target) for target in self.targets],
+        }
+
+
 def multilabel_metrics(
-    probabilities: Float[NDArray[np.float64], "n C"],
-    targets: Float[NDArray[np.float64], "n C"],
+    probabilities: Float64[np.ndarray, "n C"],
+    targets: Float64[np.ndarray, "n C"],
     names: Sequence[str],
 ) -> tuple[LabelMetrics, ...]:
     """Return the metrics of each label.
@@ -95,8 +167,8 @@ def multilabel_metrics(
 
 
 def regression_metrics(
-    predicted: Float[NDArray[np.float64], "n T"],
-    targets: Float[NDArray[np.float64], "n T"],
+    predicted: Float64[np.ndarray, "n T"],
+    targets: Float64[np.ndarray, "n T"],
     names: Sequence[str],
 ) -> tuple[TargetMetrics, ...]:
     """Return the metrics of each target.
@@ -130,6 +202,30 @@ def regression_metrics(
     return tuple(found)
 
 
+def metrics_of_labels(
+    probabilities: Float64[np.ndarray, "n C"],
+    targets: Float64[np.ndarray, "n C"],
+    names: Sequence[str],
+) -> MultiLabelMetrics:
+    """Return the metrics of a multi-label task; arguments and errors as `multilabel_metrics`."""
+    labels = multilabel_metrics(probabilities, targets, names)
+    known = np.isfinite(targets)
+    chosen = np.where(targets == 1, probabilities, 1 - probabilities)[known]
+    loss = float(-np.log(np.clip(chosen, np.finfo(np.float64).tiny, None)).mean())
+    return MultiLabelMetrics(n=len(targets), loss=loss, labels=labels)
+
+
+def metrics_of_numbers(
+    predicted: Float64[np.ndarray, "n T"],
+    targets: Float64[np.ndarray, "n T"],
+    names: Sequence[str],
+) -> RegressionMetrics:
+    """Return the metrics of a regression; arguments and errors as `regression_metrics`."""
+    each = regression_metrics(predicted, targets, names)
+    loss = float(np.square(predicted - targets)[np.isfinite(targets)].mean())
+    return RegressionMetrics(n=len(targets), loss=loss, targets=each)
+
+
 def summary(metrics: Sequence[LabelMetrics | TargetMetrics]) -> dict[str, dict[str, float | None]]:
     """Return mean and median over the targets of every metric: ``{"auroc": {"mean": ..., "median": ...}, ...}``.
 
@@ -144,20 +240,6 @@ def summary(metrics: Sequence[LabelMetrics | TargetMetrics]) -> dict[str, dict[s
             "median": float(np.median(values)) if values else None,
         }
     return result
-
-
-def average_precision(
-    scores: Float[NDArray[np.float64], " n"], is_positive: NDArray[np.bool_]
-) -> float | None:
-    """Return the area under the precision-recall curve in steps, equal scores together; None without positives."""
-    n_positive = int(is_positive.sum())
-    if n_positive == 0:
-        return None
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(is_positive[order])
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # last place of each group of equals
-    precision, recall = hits[ends] / (ends + 1), hits[ends] / n_positive
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def _check(predicted: NDArray[np.float64], targets: NDArray[np.float64], names: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def test_check_cuts_sequences_from_the_genome(run_genomix: RunGenomix, tmp_path:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("lists",), "'lists' is not one of list, info and check"),
+        (("lists",), "'lists' is not one of list, info, check and species"),
         (("list", "genes"), "no family 'genes'"),
         (("info",), "give the name of a data set"),
         (("info", "nontata"), "Did you mean genomic_benchmarks/human_nontata_promoters"),

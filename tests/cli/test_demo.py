@@ -7,8 +7,8 @@ import numpy as np
 import pysam
 import pytest
 
-from genomix.demo.report import roc_points
 from genomix.demo.story import auroc_with_interval
+from genomix.evaluation.ranking import roc_points
 from genomix_data.errors import InputFileError
 from tests.conftest import RunGenomix
 

@@ -3,10 +3,18 @@ from typing import Any
 
 import pytest
 
+from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.training.build import plain
-from genomix.training.config import FastaDataConfig, PretrainConfig
+from genomix.training.config import PretrainConfig, untrained
+from genomix.training.fasta_config import FastaDataConfig
 from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
-from genomix.training.finetune_method import FullConfig, LoraMethodConfig, MethodConfig, ProbeConfig
+from genomix.training.finetune_method import (
+    FullConfig,
+    LoraMethodConfig,
+    MethodConfig,
+    ProbeConfig,
+    SoftPromptConfig,
+)
 from genomix_configs.compose import (
     GROUPS,
     Kind,
@@ -31,7 +39,13 @@ def test_yaml_and_dataclasses_have_the_same_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("full", FullConfig()), ("probe", ProbeConfig()), ("lora", LoraMethodConfig())]
+    ("name", "expected"),
+    [
+        ("full", FullConfig()),
+        ("probe", ProbeConfig()),
+        ("lora", LoraMethodConfig()),
+        ("soft_prompt", SoftPromptConfig()),
+    ],
 )
 def test_every_method_has_the_same_defaults_in_yaml(name: str, expected: MethodConfig) -> None:
     config, values = compose("finetune", [f"method={name}", *TABLES])
@@ -45,16 +59,43 @@ def test_every_model_that_can_be_trained_is_an_option(name: str) -> None:
     finetune, _ = compose("finetune", [f"model={name}", *TABLES])
     row = trainable_models()[name].config
     assert finetune.model.config == row
-    assert pretrain.model.config == type(row)(**{**row.to_dict(), "shift": 0.0}), (
-        "the recipe trains with shift 0"
+    assert pretrain.model.config == untrained(row)
+    field, value = ("shift", 0.0) if name.startswith("hyenadna/") else ("weights_precision", "bf16")
+    assert {**row.to_dict(), field: value} == untrained(row).to_dict(), (
+        "no more differs from the published models"
     )
     assert pretrain.model.name == finetune.model.name == name
+
+
+@pytest.mark.parametrize("name", group_options()["recipe"])
+def test_every_recipe_composes_and_gives_way_to_single_settings(name: str) -> None:
+    start = ["init.checkpoint=a"] if "extend" in name else []
+    config, values = compose("pretrain", [f"recipe={name}", "data.fasta=a.fa", *start])
+    family, size = name.split("/")
+    sizes = [row.name for row in trainable_models().values() if row.name.startswith(f"{family}/")]
+    expected = {"hyenadna/one-gpu": "hyenadna/tiny-1k"}.get(name, "evo2/7b_base" if start else name)
+    assert config.model.name == expected
+    assert config.model.name in sizes
+    assert compose_onto(values) == config
+    assert size in (GROUPS / "recipe" / f"{name}.yaml").name
+    mine, _ = compose(
+        "pretrain", [f"recipe={name}", "data.fasta=a.fa", "optimizer.lr=0.5", "trainer=smoke", *start]
+    )
+    assert (mine.optimizer.lr, mine.data) == (0.5, config.data)
+
+
+def test_the_extension_of_evo2_interpolates_positions() -> None:
+    config, _ = compose("pretrain", ["recipe=evo2/extend-256k", "data.fasta=a.fa", "init.checkpoint=a"])
+    assert (config.init.context_len, config.init.position_scale) == (262_144, 32.0)
+    assert config.data.seqlen * config.data.batch_size * config.trainer.accumulate == 1 << 22
+    with pytest.raises(ConfigError, match=r"give init\.checkpoint as well"):
+        compose("pretrain", ["recipe=evo2/extend-256k", "data.fasta=a.fa"])
 
 
 def test_every_option_composes_where_it_belongs() -> None:
     tried = 0
     for group, options in group_options().items():
-        if group == "model":  # has a test of its own
+        if group in ("model", "recipe", "task"):  # have tests of their own
             continue
         for option in options:
             kinds: list[Any] = [kind for kind in KINDS if group in compose_values(kind)]
@@ -87,6 +128,14 @@ def test_resolved_values_build_the_same_config_again() -> None:
     assert plain(longer)["optimizer"] == values["optimizer"]
 
 
+def test_filters_can_be_shorter_than_the_windows() -> None:
+    overrides = ["model.filter_len=128", "model.extended_len=4096", "data.seqlen=4096"]
+    config, _ = compose("pretrain", ["data.fasta=a.fa", *overrides])
+    hyenadna = config.model.config
+    assert isinstance(hyenadna, HyenaDNAConfig)
+    assert (hyenadna.filter_len, hyenadna.longest_input, hyenadna.l_max) == (128, 4096, 1026)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -107,7 +156,7 @@ def test_resolved_values_build_the_same_config_again() -> None:
         (["trainer.max_steps=ten"], "trainer.max_steps must be a whole number, but is 'ten'"),
         (["trainer.max_steps=1.5"], "trainer.max_steps must be a whole number"),
         (["data.jitter=1"], "data.jitter must be true or false"),
-        (["schedule.name=cosin"], r"one of cosine, constant, but is 'cosin'; did you mean 'cosine'\?"),
+        (["schedule.name=cosin"], r"one of cosine, constant, wsd, but is 'cosin'; did you mean 'cosine'\?"),
         (["optimizer.betas=[0.9]"], "optimizer.betas must be a list of 2 values"),
         (["optimizer.betas=0.9"], "optimizer.betas must be a list of 2 values"),
         (["model=null"], "model is a group of settings"),

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from genomix_data.benchmarks import BenchmarkSet, CheckReport
     from genomix_data.benchmarks.coordinates import Genomes
 
-Action = Annotated[str, typer.Argument(metavar="list|info|check", help="What to do.", show_default=False)]
+Action = Annotated[
+    str, typer.Argument(metavar="list|info|check|species", help="What to do.", show_default=False)
+]
 _MARKS = {"ok": "[green]ok[/green]", "differs": "[red]differs[/red]", "note": "[yellow]-[/yellow]"}
 
 
@@ -20,7 +22,8 @@ def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A data set, such as human_nontata_promoters; for list, a family.", show_default=False
+            help="A data set, such as human_nontata_promoters; for list, a family; for species, a folder to write.",
+            show_default=False,
         ),
     ] = None,
     path: Annotated[
@@ -35,11 +38,21 @@ def command(
             help="Genome of the coordinates; CLASS=FASTA where classes have genomes of their own. May be repeated.",
         ),
     ] = None,
+    length: Annotated[int, typer.Option(min=1, help="For species: bases of a read.")] = 1024,
+    reads: Annotated[
+        int,
+        typer.Option(min=10, help="For species: reads to train on; a tenth as many validate and test each."),
+    ] = 20_000,
+    test_contigs: Annotated[
+        str, typer.Option(metavar="A,B", help="For species: contigs of the test reads.")
+    ] = "chr1,chr3,chr12,chr13",
+    seed: Annotated[int, typer.Option(min=0, help="For species: which reads are drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
     """List the benchmark data sets that genomix knows, show one in full, or check a copy on your disk.
 
     Nothing is ever downloaded: info says in words how to get a data set. Exit code 1 if something differs.
+    species draws reads of several genomes and writes tables of them, for task=species/1k.
 
     Examples:
 
@@ -48,6 +61,8 @@ def command(
         [bold]genomix data info human_nontata_promoters[/bold]
 
         [bold]genomix data check human_nontata_promoters promoters/ --genome hg38.fa[/bold]
+
+        [bold]genomix data species reads/ --genome human=hg38.fa --genome mouse=mm10.fa[/bold]
     """
     from genomix_data.errors import ConfigError
 
@@ -63,8 +78,28 @@ def command(
         if name is None or path is None:
             raise ConfigError("give a data set and where it lies: genomix data check NAME PATH.")
         _check(name, path, genome or [], as_json)
+    elif action == "species":
+        if name is None:
+            raise ConfigError("give the folder to write: genomix data species DIR --genome NAME=FASTA ...")
+        sizes = {"train": reads, "valid": reads // 10, "test": reads // 10}
+        _species(Path(name), genome or [], length, sizes, test_contigs.split(","), seed)
     else:
-        raise ConfigError(f"{action!r} is not one of list, info and check (genomix data --help).")
+        raise ConfigError(f"{action!r} is not one of list, info, check and species (genomix data --help).")
+
+
+def _species(
+    folder: Path, given: Sequence[str], length: int, n: Mapping[str, int], contigs: Sequence[str], seed: int
+) -> None:
+    from genomix_cli.console import say
+    from genomix_data.benchmarks.species import write_species_tables
+    from genomix_data.errors import ConfigError
+
+    genomes = _genomes(given)
+    if not isinstance(genomes, dict):
+        raise ConfigError("give a genome for each species: --genome human=hg38.fa --genome mouse=mm10.fa.")
+    written = write_species_tables(genomes, folder, length=length, n=n, test_contigs=contigs, seed=seed)
+    for part, path in written.items():
+        say(f"{n[part]:,} reads of {length:,} bp -> {path}")
 
 
 def _list(family: str | None, as_json: bool) -> None:

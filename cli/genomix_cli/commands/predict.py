@@ -1,4 +1,4 @@
-"""``genomix predict``: class probabilities of sequences."""
+"""``genomix predict``: what a fine-tuned model says of sequences."""
 
 import sys
 from pathlib import Path
@@ -9,46 +9,82 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder that genomix finetune wrote.")],
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or TSV with a column of sequences.")],
+    table: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[INPUT]",
+            help="CSV, TSV or Parquet with a column of sequences, or a FASTA.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="TSV to write; - is stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="TSV, or .parquet, to write; - is TSV on stdout."
+        ),
     ] = "-",
+    bed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Regions of -f instead of INPUT.", show_default=False),
+    ] = None,
+    fasta: Annotated[
+        Path | None,
+        typer.Option("--fasta", "-f", metavar="FASTA", help="Genome of the regions.", show_default=False),
+    ] = None,
     sequence_column: Annotated[str, typer.Option(help="Column of sequences.")] = "sequence",
+    both_strands: Annotated[
+        bool | None,
+        typer.Option("--both-strands/--one-strand", help="Average both strands; default as in fine-tuning."),
+    ] = None,
     too_long: Annotated[
         str | None,
         typer.Option(
             metavar="error|truncate", help="Sequences beyond the context; default as in fine-tuning."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once; default by memory.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")] = False,
 ) -> None:
-    """Write the class probabilities of every sequence of a table, in its order, as TSV.
+    """Write what a model says of every sequence, in their order: classes and their probabilities, labels, or numbers.
 
-    Example: [bold]genomix predict classifier/model sequences.csv -o predictions.tsv[/bold]
+    Sequences of like length are computed together; the result of one does not depend on the others. A model of variants
+    reads tables with the columns ref_sequence and alt_sequence; one of single bases gives a row for each base.
+
+    Examples:
+
+        [bold]genomix predict classifier/model sequences.csv -o predictions.tsv[/bold]
+
+        [bold]genomix predict classifier/model contigs.fa.gz --both-strands -o predictions.parquet[/bold]
+
+        [bold]genomix predict classifier/model --bed peaks.bed -f hg38.fa -o predictions.tsv[/bold]
     """
-    from genomix.inference.predict import predict, write_predictions, write_predictions_file
+    from genomix.inference.predict import predict
+    from genomix.inference.prediction_files import prediction_columns, write_predictions_file, write_tsv
     from genomix_cli.console import say
     from genomix_cli.training_output import checked_device, checked_too_long
-    from genomix_data.atomic import atomic_file
 
     predictions = predict(
         model,
         table,
         sequence_column=sequence_column,
+        bed=bed,
+        genome=fasta,
         batch_size=batch_size,
         device=checked_device(device),
         too_long=checked_too_long(too_long),
+        both_strands=both_strands,
     )
+    columns = prediction_columns(predictions)
     if output == "-":
-        write_predictions(sys.stdout, predictions)
+        write_tsv(sys.stdout, columns)
         sys.stdout.flush()
     else:
-        with atomic_file(output) as temporary:
-            write_predictions_file(temporary, predictions)
+        write_predictions_file(output, columns)
     if not quiet:
         place = "" if output == "-" else f" -> {output}"
-        say(f"{len(predictions.probabilities):,} sequences{place}")
+        say(f"{len(predictions.lengths):,} sequences{place}")
         if predictions.n_truncated:
             say(f"warning: {predictions.n_truncated:,} were cut to the model's longest input", style="yellow")

@@ -26,13 +26,22 @@ def command(
 ) -> None:
     """Pretrain a language model on genomes, and say how many bits it needs for a held-out base.
 
+    The model is a HyenaDNA or a StripedHyena 2 (model=...), begun at random or from init.checkpoint=FOLDER. A recipe
+    (recipe=...) sets model, windows, optimizer and length together.
+
     Examples:
 
         [bold]genomix pretrain data.fasta=genome.fa -o run[/bold]
 
+        [bold]genomix pretrain recipe=sh2/7m data.fasta=genome.fa -o run[/bold]
+
+        [bold]genomix pretrain init.checkpoint=run/model data.fasta=b.fa -o further[/bold]
+
         [bold]genomix pretrain model=hyenadna/demo data.fasta='\\[a.fa,b.fa.gz]' trainer.max_steps=500 -o run[/bold]
 
         [bold]genomix pretrain --resume -o run[/bold]
+
+        [bold]torchrun --nproc-per-node 2 -m genomix_cli.main pretrain parallel.context=2 data.fasta=a.fa -o run[/bold]
     """
     from genomix_cli.training_output import print_settings, require_output
 
@@ -40,6 +49,7 @@ def command(
         print_settings("pretrain", overrides or [], config_dir)
         return
     folder = require_output(output, "run")
+    from genomix.parallel.launched import is_first_launched
     from genomix_cli.console import console, say
     from genomix_cli.training_output import pretraining_settings, show_pretraining
 
@@ -49,12 +59,17 @@ def command(
     from genomix.training.pretrain import pretrain
     from genomix.training.results import RunInterruptedError
 
+    quiet = quiet or not is_first_launched()
+    as_json = as_json and is_first_launched()
     try:
         result = pretrain(
             config, folder, resume=resume, overwrite=overwrite, progress=False if quiet else console
         )
     except RunInterruptedError as stop:
-        say(f"interrupted after step {stop.step:,} of {stop.max_steps:,}, which is saved.", style="yellow")
-        say(f"continue with: genomix pretrain --resume -o {folder}")
+        if is_first_launched():
+            say(
+                f"interrupted after step {stop.step:,} of {stop.max_steps:,}, which is saved.", style="yellow"
+            )
+            say(f"continue with: genomix pretrain --resume -o {folder}")
         raise typer.Exit(128 + stop.signal_number) from stop
     show_pretraining(result, as_json=as_json, quiet=quiet)

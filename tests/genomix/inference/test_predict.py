@@ -8,7 +8,8 @@ import torch
 
 from genomix.checkpoint.native import save_model
 from genomix.heads.classifier import SequenceClassifier
-from genomix.inference.predict import Predictions, load_classifier, predict, write_predictions
+from genomix.inference.predict import Predictions, load_head_model, predict
+from genomix.inference.prediction_files import prediction_columns, write_tsv
 from genomix.models.registry import build_model
 from genomix_data.errors import CheckpointError, InputFileError
 from genomix_data.tokenizers import CharTokenizer
@@ -34,7 +35,7 @@ def test_rows_come_back_in_their_order(tmp_path: Path, table: Path) -> None:
     folder = save(tmp_path / "model", class_names=["x", "y", "z"])
     found = predict(folder, table, sequence_column="dna", batch_size=2)
     assert found.class_names == ("x", "y", "z")
-    model = load_classifier(folder).classifier
+    model = load_head_model(folder).classifier
     for text, row in zip(TEXTS, found.probabilities, strict=True):
         ids = torch.tensor(CharTokenizer().encode(text)).long()[None]
         with torch.inference_mode():
@@ -60,8 +61,8 @@ def test_a_missing_column_is_named(tmp_path: Path, table: Path) -> None:
 def test_the_table_that_is_written() -> None:
     out = io.StringIO()
     found = Predictions(np.array([[0.25, 0.75], [1.0, 0.0]]), ("a", "b"), 0, "")
-    write_predictions(out, found)
+    write_tsv(out, prediction_columns(found))
     assert out.getvalue() == "row\tpredicted\tp_a\tp_b\n1\tb\t0.25\t0.75\n2\ta\t1\t0\n"
     labelled = io.StringIO()
-    write_predictions(labelled, found, labels=["b", "b"])
+    write_tsv(labelled, prediction_columns(found, truth=np.array([1, 1])))
     assert labelled.getvalue().splitlines()[2] == "2\tb\ta\t1\t0"

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from genomix.checkpoint.native import load_model, save_model
-from genomix.inference import predict as prediction
+from genomix.inference.examples import Examples
+from genomix.inference.head_scores import all_scores
 from genomix.inference.predict import predict, predict_sequences
 from genomix.models.registry import build_model
 from genomix.training import finetune as finetuning
@@ -23,6 +24,7 @@ from genomix.training.finetune_data import read_tables
 from genomix.training.metrics import classification_metrics, rank
 from genomix.training.results import FinetuneResult
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError, SequenceTooLongError
+from genomix_data.tables.joined import as_sequences
 from genomix_data.tokenizers import CharTokenizer
 from tests.genomix.training_helpers import finetune_config, gc_rows, letters, tiny_model, write_table
 
@@ -75,6 +77,7 @@ def test_the_folder_tells_the_whole_story(result: FinetuneResult) -> None:
         "metrics.csv",
         "model",
         "result.json",
+        "test_composition.tsv",
         "test_predictions.tsv",
     ]
     record = json.loads((result.folder / "result.json").read_text())
@@ -98,14 +101,13 @@ def test_the_test_set_is_looked_at_once_and_after_training(
     tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    real = prediction.predict_probabilities
 
-    def counting(model: Any, ids: Any, pad_id: int, **options: Any) -> Any:
-        seen.append(len(ids))
-        return real(model, ids, pad_id, **options)
+    def counting(model: Any, examples: Examples, **options: Any) -> Any:
+        seen.append(examples.n)
+        return all_scores(model, examples, **options)
 
-    monkeypatch.setattr(finetuning, "predict_probabilities", counting)
-    monkeypatch.setattr("genomix.training.finetune_loop.predict_probabilities", counting)
+    monkeypatch.setattr(finetuning, "all_scores", counting)
+    monkeypatch.setattr("genomix.training.finetune_loop.all_scores", counting)
     finetune(finetune_config(*tables, trainer={"max_epochs": 3}), tmp_path / "cls", progress=False)
     assert seen == [20, 20, 20, 40], "validation three times, then the test"
 
@@ -180,7 +182,7 @@ def test_dropout_may_change_but_not_the_architecture_of_a_checkpoint(
     ):
         finetune(with_init(config, language_model, d_model=32), tmp_path / "cls", progress=False)
     result = finetune(with_init(config, language_model, embed_dropout=0.3), tmp_path / "cls", progress=False)
-    assert load_model(result.model_folder).classifier.config.embed_dropout == 0.3
+    assert load_model(result.model_folder).config.to_dict()["embed_dropout"] == 0.3
 
 
 def test_a_checkpoint_of_another_kind_is_refused(
@@ -267,7 +269,7 @@ def test_train_validation_and_test_do_not_mix(tables: tuple[Path, Path]) -> None
     train, valid = set(parts["train"].sequences), set(parts["valid"].sequences)
     assert not train & valid
     assert len(train | valid) == 80
-    assert parts["valid"].n_per_class == {"at": 10, "gc": 10}
+    assert as_sequences(parts["valid"]).n_per_class == {"at": 10, "gc": 10}
     assert parts["test"].sequences == [sequence for sequence, _ in gc_rows(40, 2)]
     given = read_tables(replace(data, valid=tables[1]), seed=1)
     assert len(given["train"]) == 80

@@ -173,7 +173,10 @@ def test_balanced_weights_find_the_rare_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"method": {"name": "prob"}}, r"method.name must be one of full, probe, lora.*did you mean 'probe'"),
+        (
+            {"method": {"name": "prob"}},
+            r"method.name must be one of full, probe, lora, .*did you mean 'probe'",
+        ),
         ({"method": {"name": "probe", "rank": 3}}, "there is no setting 'method.rank'"),
         ({"method": {"name": "full", "layer_lr_decay": 0.0}}, "method.layer_lr_decay is 0"),
         ({"method": {"name": "lora", "rank": 0}}, "rank of the adapters is 0"),

@@ -15,9 +15,17 @@ from genomix.training.metrics import classification_metrics
 from genomix_data.alphabet import reverse_complement
 from genomix_data.errors import ConfigError, InputFileError
 from genomix_data.leakage import leakage_report, pooled
+from genomix_data.tables import SequenceTable
+from genomix_data.tables.joined import as_sequences
 from genomix_data.tables.located import LocatedTable
 from tests.data.leakage_helpers import families
-from tests.genomix.training_helpers import finetune_config, gc_rows, write_table
+from tests.genomix.training_helpers import finetune_config, gc_rows, tiny_model, write_table
+
+
+def sequence_tables(data: TableDataConfig, *, seed: int) -> dict[str, SequenceTable]:
+    found = {name: as_sequences(table) for name, table in read_tables(data, seed=seed).items()}
+    assert all(table.class_names != ("all",) for table in found.values()), "classified sequences"
+    return found
 
 
 def with_copies(folder: Path) -> tuple[Path, Path]:
@@ -78,11 +86,11 @@ def family_tables(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_cluster_split_leaves_no_near_copy(family_tables: tuple[Path, Path]) -> None:
     data = TableDataConfig(train=family_tables[0], test=family_tables[1], valid_fraction=0.2)
-    official = read_tables(data, seed=1)
+    official = sequence_tables(data, seed=1)
     leaks = leakage_report(pooled([official["train"], official["valid"]]), official["test"])
     assert leaks.total.has_near_copy > 50
     for split_seed in (1, 2):
-        parts = read_tables(replace(data, split="cluster"), seed=split_seed)
+        parts = sequence_tables(replace(data, split="cluster"), seed=split_seed)
         assert {name: len(part) for name, part in parts.items()} == pytest.approx(
             {"train": 144, "valid": 36, "test": 60}, abs=8
         )
@@ -94,8 +102,7 @@ def test_a_cluster_split_leaves_no_near_copy(family_tables: tuple[Path, Path]) -
 def test_one_table_without_a_test_can_be_split(family_tables: tuple[Path, Path], tmp_path: Path) -> None:
     base = finetune_config(family_tables[0], family_tables[1], trainer={"max_epochs": 1})
     data = TableDataConfig(train=family_tables[0], split="cluster", test_fraction=0.25, batch_size=8)
-    l_max = replace(base.model, config=replace(base.model.config, l_max=128))
-    result = finetune(replace(base, data=data, model=l_max), tmp_path / "run", progress=False)
+    result = finetune(replace(base, data=data, model=tiny_model(l_max=128)), tmp_path / "run", progress=False)
     assert (result.split, result.n_shared) == ("cluster", 0)
     assert result.test.n == pytest.approx(45, abs=4)
     assert result.test_clean == result.test
@@ -106,13 +113,13 @@ def test_a_chromosome_split_needs_coordinates(tmp_path: Path) -> None:
     plain = write_table(tmp_path / "plain.csv", rows)
     data = TableDataConfig(train=plain, split="chromosome")
     with pytest.raises(InputFileError, match="no coordinates, so it cannot be split by chromosome"):
-        read_tables(data, seed=0)
+        sequence_tables(data, seed=0)
     lines = [
         f"{text},{label},chr{i // 2 % 10},{100 * i},{100 * i + 50}" for i, (text, label) in enumerate(rows)
     ]
     placed = tmp_path / "placed.csv"
     placed.write_text("\n".join(["sequence,label,chrom,start,end", *lines]) + "\n")
-    parts = read_tables(replace(data, train=placed, test_fraction=0.2, valid_fraction=0.125), seed=0)
+    parts = sequence_tables(replace(data, train=placed, test_fraction=0.2, valid_fraction=0.125), seed=0)
     chroms = {}
     for name, part in parts.items():
         assert isinstance(part, LocatedTable)
@@ -125,19 +132,19 @@ def test_a_folder_of_tables_will_do(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for name, seed in (("train.csv", 1), ("dev.csv", 2), ("test.csv", 3)):
         write_table(tmp_path / "set" / name, gc_rows(10 * seed, seed))
-    parts = read_tables(TableDataConfig(folder=tmp_path / "set"), seed=0)
+    parts = sequence_tables(TableDataConfig(folder=tmp_path / "set"), seed=0)
     assert {name: len(part) for name, part in parts.items()} == {"train": 10, "valid": 20, "test": 30}
     (tmp_path / "set" / "test.csv").unlink()
     with pytest.raises(InputFileError, match=r"has no test set .* Use data.split=cluster"):
-        read_tables(TableDataConfig(folder=tmp_path / "set"), seed=0)
-    again = read_tables(TableDataConfig(folder=tmp_path / "set", split="cluster"), seed=0)
+        sequence_tables(TableDataConfig(folder=tmp_path / "set"), seed=0)
+    again = sequence_tables(TableDataConfig(folder=tmp_path / "set", split="cluster"), seed=0)
     assert sum(len(part) for part in again.values()) == 30
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "random"}, "data.split is 'random'; it must be official, cluster or chromosome"),
+        ({"split": "half"}, "data.split is 'half'; it must be official, random, cluster or chromosome"),
         ({"test_fraction": 1.0}, "data.test_fraction is 1.0"),
         ({"genome": Path("x.fa")}, "data.genome goes with the coordinates of a data.folder"),
         ({"test": None}, "or split it off with data.split=cluster"),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genomix.training.linear_probe import LogisticProblem, Scaling
+from genomix.training.linear_probe import Scaling, logistic_problem
 from genomix.training.losses import classification_loss
 
 
@@ -26,7 +26,7 @@ def objective(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, st
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_fit_is_the_optimum(strength: float, n_classes: int) -> None:
     features, labels = problem(n_classes=n_classes)
-    fit = LogisticProblem(features, labels, n_classes).fit(strength)
+    fit = logistic_problem(features, labels, n_classes).fit(strength)
     weight, bias = fit.weight.clone().requires_grad_(), fit.bias.clone().requires_grad_()
     total = objective(weight, bias, features, labels, strength)
     gradients = torch.autograd.grad(total, (weight, bias))
@@ -48,24 +48,24 @@ def test_against_newton(strength: float) -> None:
         gradient: Tensor = torch.func.grad(of)(flat)
         hessian: Tensor = torch.func.hessian(of)(flat)
         flat = flat - torch.linalg.pinv(hessian, rcond=1e-12) @ gradient
-    fit = LogisticProblem(features, labels, 3).fit(strength)
+    fit = logistic_problem(features, labels, 3).fit(strength)
     torch.testing.assert_close(fit.weight, flat[:18].view(3, 6), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(fit.bias, flat[18:], atol=1e-4, rtol=1e-4)
 
 
 def test_where_it_starts_does_not_matter_and_it_is_deterministic() -> None:
     features, labels = problem()
-    solver = LogisticProblem(features, labels, 3)
+    solver = logistic_problem(features, labels, 3)
     cold, warm = solver.fit(1e-3), solver.fit(1e-3, start=solver.fit(1.0))
     torch.testing.assert_close(warm.weight, cold.weight, atol=1e-4, rtol=1e-4)
-    again = LogisticProblem(features, labels, 3).fit(1e-3)
+    again = logistic_problem(features, labels, 3).fit(1e-3)
     assert torch.equal(again.weight, cold.weight)
     assert torch.equal(again.bias, cold.bias)
 
 
 def test_a_strong_penalty_leaves_the_class_frequencies() -> None:
     features, labels = problem(n_classes=2)
-    fit = LogisticProblem(features, labels, 2).fit(1e6)
+    fit = logistic_problem(features, labels, 2).fit(1e6)
     assert float(fit.weight.abs().max()) < 1e-5
     torch.testing.assert_close(
         fit.bias.softmax(dim=0), labels.bincount().double() / len(labels), atol=1e-5, rtol=0
@@ -76,9 +76,9 @@ def test_weighted_classes_are_like_repeated_sequences() -> None:
     features, labels = problem(n_classes=2)
     repeated = torch.cat([torch.arange(len(labels)), torch.nonzero(labels == 1)[:, 0]])
     n = len(repeated)
-    twice = LogisticProblem(features[repeated], labels[repeated], 2).fit(0.1)
+    twice = logistic_problem(features[repeated], labels[repeated], 2).fit(0.1)
     weights = torch.tensor([1.0, 2.0]) * len(labels) / n
-    weighted = LogisticProblem(features, labels, 2, class_weights=weights).fit(0.1)
+    weighted = logistic_problem(features, labels, 2, class_weights=weights).fit(0.1)
     torch.testing.assert_close(weighted.weight, twice.weight, atol=1e-5, rtol=1e-4)
 
 

@@ -4,10 +4,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genomix.training import markov
-from genomix.training.markov import OTHER, MarkovModel, base_codes, complement_codes
+from genomix.training import word_counts
+from genomix.training.interpolated import InterpolatedModel
+from genomix.training.markov import MarkovModel
+from genomix.training.word_counts import Codes, base_codes, count_words
 
 LETTERS = "ACGT"
+TRAINING = ["ACGTTACGNACGTACCA", "GATTACA"]
+HELD_OUT = "TACGNAGATTAC"
+
+
+def counted(training: list[str], word: str) -> int:
+    return sum(s[i : i + len(word)] == word for s in training for i in range(len(s) - len(word) + 1))
 
 
 def brute_force(training: list[str], text: str, position: int, order: int, alpha: float) -> float:
@@ -23,31 +31,35 @@ def brute_force(training: list[str], text: str, position: int, order: int, alpha
     return probability
 
 
+def bits_at(model: MarkovModel | InterpolatedModel, codes: Codes, position: int, order: int) -> Any:
+    """-log2 P of the base at one position, for every order."""
+    only = np.arange(len(codes)) == position
+    return count_words([codes], order, [only]).bits_per_base(model.log_p)
+
+
 @pytest.mark.parametrize("both_strands", [False, True])
 def test_probabilities_are_those_of_counting_by_hand(both_strands: bool) -> None:
-    training = ["ACGTTACGNACGTACCA", "GATTACA"]
-    held_out = "TACGNAGATTAC"
     model = MarkovModel(3, alpha=1.5, both_strands=both_strands)
-    model.fit([base_codes(s.encode()) for s in training])
+    model.fit([base_codes(s.encode()) for s in TRAINING])
     flip = str.maketrans("ACGTN", "TGCAN")
-    strands = training + [s[::-1].translate(flip) for s in training] if both_strands else training
-    found = model.log2_probabilities(base_codes(held_out.encode()))
-    for order in range(4):
-        for i, letter in enumerate(held_out):
-            if letter == "N":
-                assert np.isnan(found[order, i])
-            else:
-                assert found[order, i] == pytest.approx(
-                    np.log2(brute_force(strands, held_out, i, order, 1.5))
-                )
+    strands = TRAINING + [s[::-1].translate(flip) for s in TRAINING] if both_strands else TRAINING
+    codes = base_codes(HELD_OUT.encode())
+    for i, letter in enumerate(HELD_OUT):
+        if letter == "N":
+            continue
+        found = bits_at(model, codes, i, 3)
+        for order in range(4):
+            assert found[order] == pytest.approx(-np.log2(brute_force(strands, HELD_OUT, i, order, 1.5)))
 
 
 def test_probabilities_of_the_four_bases_sum_to_one() -> None:
     rng = np.random.default_rng(0)
-    model = MarkovModel(5).fit([rng.integers(0, 4, 3000).astype(np.uint8)])
-    context = rng.integers(0, 4, 9).astype(np.uint8)
-    last = [model.log2_probabilities(np.append(context, b).astype(np.uint8))[:, -1] for b in range(4)]
-    np.testing.assert_allclose(np.exp2(last).sum(axis=0), 1.0)
+    sequences = [rng.integers(0, 4, 3000).astype(np.uint8)]
+    counts = count_words(sequences, 5)
+    mixture = InterpolatedModel(counts).fit(count_words([rng.integers(0, 4, 500).astype(np.uint8)], 5))
+    for log_p in (MarkovModel(5).fit(sequences).log_p, mixture.log_p):
+        for table in log_p:
+            np.testing.assert_allclose(np.exp(table).reshape(-1, 4).sum(axis=1), 1.0)
 
 
 def test_a_genome_in_chunks_is_counted_and_scored_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +68,7 @@ def test_a_genome_in_chunks_is_counted_and_scored_as_a_whole(monkeypatch: pytest
     scored = [rng.random(500) < 0.7]
     whole = MarkovModel(5, both_strands=True).fit([training]).bits_per_base([held_out], scored)
     for size in (1, 7, 64):
-        monkeypatch.setattr(markov, "CHUNK", size)
+        monkeypatch.setattr(word_counts, "CHUNK", size)
         pieces = MarkovModel(5, both_strands=True).fit([training]).bits_per_base([held_out], scored)
         np.testing.assert_allclose(pieces, whole, rtol=1e-12)
 
@@ -73,7 +85,7 @@ def test_scored_bases_can_be_chosen_and_n_never_counts() -> None:
     model = MarkovModel(1).fit([base_codes(b"ACGTACGGT")])
     held_out = base_codes(b"ANCG")
     mask = np.array([False, True, True, True])
-    expected = -model.log2_probabilities(held_out)[:, [2, 3]].mean(axis=1)
+    expected = np.mean([bits_at(model, held_out, place, 1) for place in (2, 3)], axis=0)
     np.testing.assert_allclose(model.bits_per_base([held_out], [mask]), expected)
     with pytest.raises(ValueError, match="no base to score"):
         model.bits_per_base([base_codes(b"NN")])
@@ -81,15 +93,10 @@ def test_scored_bases_can_be_chosen_and_n_never_counts() -> None:
 
 def test_a_sequence_shorter_than_the_order_is_scored_with_what_context_it_has() -> None:
     model = MarkovModel(6).fit([base_codes(b"ACGTACGTAC"), base_codes(b"AC")])
-    short, long = (model.log2_probabilities(base_codes(text)) for text in (b"AC", b"ACGTACGTA"))
-    np.testing.assert_array_equal(short, long[:, :2])
-    np.testing.assert_array_equal(short[1:, 1], np.repeat(short[1, 1], 6))
-
-
-def test_codes_know_case_and_the_other_strand() -> None:
-    codes = base_codes(b"acgtRN")
-    assert codes.tolist() == [0, 1, 2, 3, OTHER, OTHER]
-    assert complement_codes(codes).tolist() == [OTHER, OTHER, 0, 1, 2, 3]
+    for position in (0, 1):
+        short = bits_at(model, base_codes(b"AC"), position, 6)
+        np.testing.assert_array_equal(short, bits_at(model, base_codes(b"ACGTACGTA"), position, 6))
+        np.testing.assert_array_equal(short[position:], np.repeat(short[position], 7 - position))
 
 
 @pytest.mark.parametrize(
@@ -98,3 +105,48 @@ def test_codes_know_case_and_the_other_strand() -> None:
 def test_impossible_settings_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MarkovModel(*arguments)
+
+
+def test_a_mixture_is_the_formula_and_its_weights_cannot_be_bettered() -> None:
+    rng = np.random.default_rng(5)
+    training, validation = (rng.choice(4, n, p=[0.4, 0.1, 0.2, 0.3]).astype(np.uint8) for n in (3000, 900))
+    counts, held_out = count_words([training], 3), count_words([validation], 3)
+    model = InterpolatedModel(counts).fit(held_out)
+    text = "".join(LETTERS[code] for code in training)
+    for word in ("A", "CA", "GCA", "TGCA", "TTTT"):
+        p = 0.25
+        for k in range(len(word)):
+            tail = word[len(word) - 1 - k :]
+            context = sum(counted([text], tail[:-1] + letter) for letter in LETTERS)
+            weight = model.weights[k][int(np.frexp(context)[1])]
+            share = counted([text], tail) / context if context else 0.0
+            p = weight * share + (1 - weight) * p
+        number = sum(LETTERS.index(c) * 4 ** (len(word) - 1 - i) for i, c in enumerate(word))
+        assert np.exp(model.log_p[len(word) - 1][number]) == pytest.approx(p, rel=1e-9), word
+
+    best = held_out.bits_per_base(model.log_p)
+    assert (best[1:] <= best[:-1] + 1e-9).all(), "a longer context that does not help gets no weight"
+    weights = model.weights[3].copy()
+    shorter = np.tile(np.exp(model.log_p[2]), 4)
+    contexts = np.repeat(counts.tables[3].reshape(-1, 4).sum(axis=1), 4)
+    share = np.divide(counts.tables[3], contexts, out=np.zeros(256), where=contexts > 0)
+    kinds = np.frexp(contexts.astype(float))[1]
+
+    def bits(weights: Any) -> float:
+        p = shorter + weights[kinds] * (share - shorter)
+        nats = -(held_out.tables[3] * np.log(p)).sum()
+        return float(nats)
+
+    for kind in set(kinds.tolist()) - {0}:
+        for change in (-0.05, 0.05):
+            other = weights.copy()
+            other[kind] = np.clip(other[kind] + change, 0, 1 - 1e-5)
+            assert bits(other) >= bits(weights) - 1e-6
+
+
+def test_a_mixture_needs_something_to_fit_to() -> None:
+    nothing = count_words([base_codes(b"NNN")], 2)
+    with pytest.raises(ValueError, match="no base to fit"):
+        InterpolatedModel(count_words([base_codes(b"ACGT")], 2)).fit(nothing)
+    with pytest.raises(ValueError, match="no base to score"):
+        nothing.bits_per_base(MarkovModel(2).fit([base_codes(b"ACGT")]).log_p)

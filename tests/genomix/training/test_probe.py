@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from genomix.checkpoint.native import load_model, save_model
 from genomix.heads.classifier import SequenceClassifier
+from genomix.inference.examples import Examples
+from genomix.inference.head_scores import BATCH_TOKENS, batches_by_length
 from genomix.inference.predict import predict
+from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.registry import build_model
 from genomix.training import probe
-from genomix.training.embeddings import batches_by_length, pooled_embeddings
+from genomix.training.embeddings import pooled_embeddings
 from genomix.training.evaluate import evaluate
 from genomix.training.finetune import finetune
 from genomix.training.finetune_config import FinetuneConfig, HeadConfig
 from genomix.training.finetune_method import ProbeConfig
 from genomix.training.results import FinetuneResult
 from genomix_data.errors import ConfigError
+from genomix_data.table_dataset import complement_table
 from genomix_data.tokenizers import CharTokenizer
 from tests.genomix.training_helpers import finetune_config, gc_rows, letters, tiny_model, write_table
 
@@ -89,9 +92,10 @@ def test_every_sequence_is_embedded_once(
 ) -> None:
     sizes: list[int] = []
 
-    def counting(model: SequenceClassifier, ids: list[NDArray[np.uint8]], *args: Any, **options: Any) -> Any:
-        sizes.append(len(ids))
-        return pooled_embeddings(model, ids, *args, **options)
+    def counting(model: SequenceClassifier, examples: Examples, **options: Any) -> Any:
+        found = pooled_embeddings(model, examples, **options)
+        sizes.append(len(found))
+        return found
 
     monkeypatch.setattr(probe, "pooled_embeddings", counting)
     finetune(probing(tables, language_model), tmp_path / "a", progress=False)
@@ -138,21 +142,25 @@ def test_an_embedding_is_the_same_alone_and_in_any_batch() -> None:
     tokenizer = CharTokenizer()
     ids = [tokenizer.encode(letters(n, n)) for n in (40, 3, 64, 1, 17, 40)]
     model.train()
-    together = pooled_embeddings(model, ids, tokenizer.pad_id)
+    examples = Examples([ids], tokenizer, device="cpu", both_strands=True)
+    together = pooled_embeddings(model, examples, both_strands=True)
     assert model.training, "left as it was"
-    alone = np.concatenate([pooled_embeddings(model, [row], tokenizer.pad_id) for row in ids])
-    small = pooled_embeddings(model, ids, tokenizer.pad_id, batch_tokens=70)
-    np.testing.assert_allclose(together, alone, atol=1e-6)
-    np.testing.assert_allclose(small, alone, atol=1e-6)
+    alone = [pooled_embeddings(model, Examples([[row]], tokenizer, device="cpu")) for row in ids]
+    np.testing.assert_allclose(together[: len(ids)], np.concatenate(alone), atol=1e-6)
+    flip = complement_table(tokenizer)
+    other = Examples([[flip[row[::-1]] for row in ids]], tokenizer, device="cpu")
+    np.testing.assert_allclose(together[len(ids) :], pooled_embeddings(model, other), atol=1e-6)
 
 
-def test_batches_hold_every_row_once_within_their_size() -> None:
-    lengths = [5, 900, 5, 7, 30, 30, 31, 2]
-    found = list(batches_by_length(lengths, 64))
+def test_batches_hold_every_row_once_within_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BATCH_TOKENS, "cpu", 64)
+    lengths, cpu = np.array([5, 900, 5, 7, 30, 30, 31, 2]), torch.device("cpu")
+    found = list(batches_by_length(lengths, cpu))
     assert sorted(int(row) for rows in found for row in rows) == list(range(8))
     for rows in found:
-        assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= 64
-    assert list(batches_by_length([], 64)) == []
+        assert len(rows) == 1 or len(rows) * max(lengths[rows]) <= 64
+    assert [len(rows) for rows in batches_by_length(lengths, cpu, 3)] == [3, 3, 2]
+    assert list(batches_by_length(np.array([], dtype=np.int64), cpu)) == []
 
 
 def test_random_weights_and_odd_classes_are_pointed_out(
@@ -184,6 +192,7 @@ def test_a_label_that_is_almost_a_class_is_named(
 
 def test_a_model_that_overflows_is_refused(tables: tuple[Path, Path], tmp_path: Path) -> None:
     model = build_model(tiny_model().config)
+    assert isinstance(model, HyenaDNA)
     with torch.no_grad():
         model.backbone.ln_f.weight.fill_(float("nan"))
     folder = save_model(model, tmp_path / "lm", tokenizer=CharTokenizer(), provenance={}, card="a test")

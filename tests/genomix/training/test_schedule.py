@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 import torch
 
-from genomix.training.schedule import CosineWithWarmup, cosine_with_warmup
+from genomix.training.config import ScheduleConfig
+from genomix.training.schedule import (
+    CosineWithWarmup,
+    cosine_with_warmup,
+    learning_rate,
+    warmup_stable_decay,
+)
 from tests.genomix.golden import values
 
 SETTINGS: dict[str, dict[str, Any]] = values("lr_schedule.json")
@@ -73,3 +79,21 @@ def test_without_warmup_it_starts_at_the_peak() -> None:
 def test_impossible_lengths_are_refused(total_steps: int, warmup_steps: int) -> None:
     with pytest.raises(ValueError, match=f"total_steps is {total_steps} and warmup_steps {warmup_steps}"):
         cosine_with_warmup(0, lr=1e-3, total_steps=total_steps, warmup_steps=warmup_steps, min_lr=0.0)
+
+
+def test_a_plateau_and_a_short_fall() -> None:
+    schedule = ScheduleConfig(name="wsd", warmup_fraction=0.1, decay_fraction=0.25, min_lr_fraction=0.2)
+    rates = [learning_rate(step, 1.0, schedule, 100) for step in range(110)]
+    assert rates[0] < rates[5] < rates[9] < 1.0
+    assert set(rates[10:76]) == {1.0}
+    assert rates[76] == pytest.approx(0.2 + 0.8 * (1 - 0.2), rel=1e-12), "a twenty-fifth of the fall"
+    assert rates[76:100] == sorted(rates[76:100], reverse=True)
+    assert set(rates[100:]) == {0.2}
+    longer = [
+        learning_rate(step, 1.0, ScheduleConfig(name="wsd", decay_fraction=0.25), 200) for step in range(150)
+    ]
+    assert longer[76] == 1.0, "a longer run stays on the plateau"
+
+
+def test_no_fall_is_a_plateau_to_the_end() -> None:
+    assert warmup_stable_decay(9, lr=1.0, total_steps=10, decay_steps=0, min_lr=0.1) == 1.0

@@ -1,7 +1,6 @@
-"""The loss with weights, against numbers worked out by hand, and pretraining with the settings of its windows."""
+"""Pretraining with the settings of its windows."""
 
 import json
-import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,64 +11,17 @@ from rich.console import Console
 
 from genomix.models.registry import build_model
 from genomix.training.build import build
-from genomix.training.config import FastaDataConfig, PretrainConfig, SoftMaskLoss
-from genomix.training.pretrain import pretrain, training_windows
+from genomix.training.config import PretrainConfig
+from genomix.training.fasta_config import FastaDataConfig
+from genomix.training.pretrain import pretrain
 from genomix.training.results import RunInterruptedError
-from genomix.training.task import LanguageModelTask, weighted_cross_entropy
+from genomix.training.stages import training_windows
 from genomix_data.corpus import load_corpus
 from genomix_data.errors import ConfigError
 from genomix_data.holdout import HeldOut
-from genomix_data.lm_batch import NO_TARGET, LMBatch
+from genomix_data.lm_batch import NO_TARGET
 from genomix_data.tokenizers import CharTokenizer
 from tests.genomix.training_helpers import letters, pretrain_config, tiny_model, write_fasta
-
-# Logits whose softmax is easy: the target has probability 1/2, 1/4, 1/8; the fourth target does not count.
-P_TARGET = (1 / 2, 1 / 4, 1 / 8, 1 / 2)
-LOGITS = torch.tensor([[[math.log(p), math.log(1 - p)] for p in P_TARGET]])
-TARGETS = torch.tensor([[0, 0, 0, NO_TARGET]])
-WEIGHTS = torch.tensor([[1.0, 0.1, 0.5, 1.0]])
-
-
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        # ln 2 * (1 * 1 + 0.1 * 2 + 0.5 * 3) = 2.7 ln 2, over 3 targets, or over 1.6 of weight.
-        ("weighted", 2.7 * math.log(2) / 3),
-        ("normalized_weighted", 2.7 * math.log(2) / 1.6),
-    ],
-)
-def test_the_weighted_loss_is_that_worked_out_by_hand(form: SoftMaskLoss, expected: float) -> None:
-    loss = weighted_cross_entropy(LOGITS, TARGETS, WEIGHTS, form)
-    assert float(loss) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("form", ["weighted", "normalized_weighted"])
-def test_no_weight_or_no_target_is_no_loss(form: SoftMaskLoss) -> None:
-    nothing = torch.full_like(TARGETS, NO_TARGET)
-    assert float(weighted_cross_entropy(LOGITS, TARGETS, torch.zeros(1, 4), form)) == 0.0
-    assert float(weighted_cross_entropy(LOGITS, nothing, WEIGHTS, form)) == 0.0
-
-
-@pytest.mark.parametrize("form", ["weighted", "normalized_weighted"])
-def test_weights_of_one_are_no_weights(form: SoftMaskLoss) -> None:
-    config = pretrain_config(Path("a.fa"), model=tiny_model(embed_dropout=0.0))
-    torch.manual_seed(0)
-    task = LanguageModelTask(
-        build_model(config.model.config),
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        total_steps=1,
-        accumulate=1,
-        clip=None,
-        seed=0,
-    )
-    task.soft_mask_loss = form
-    task.eval()
-    ids = torch.randint(7, 11, (2, 9))
-    plain = LMBatch(ids[:, :-1], ids[:, 1:].masked_fill(ids[:, 1:] == 7, NO_TARGET))
-    weighted = plain._replace(weights=torch.ones(2, 8))
-    with torch.inference_mode():
-        assert float(task.loss_of(weighted)) == pytest.approx(float(task.loss_of(plain)), rel=1e-6)
 
 
 def genomes(folder: Path) -> list[str]:

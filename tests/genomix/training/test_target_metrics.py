@@ -4,12 +4,8 @@ import torch
 from torchmetrics.functional import pearson_corrcoef, r2_score, spearman_corrcoef
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from genomix.training.target_metrics import (
-    average_precision,
-    multilabel_metrics,
-    regression_metrics,
-    summary,
-)
+from genomix.training.metrics import average_precision
+from genomix.training.target_metrics import multilabel_metrics, regression_metrics, summary
 
 
 @pytest.mark.parametrize("n_levels", [3, 1000])

@@ -1,0 +1,224 @@
+"""Several runs of one config: the seeds and folds of its protocol, each an ordinary run folder.
+
+OUTPUT/config.yaml, result.json (means, spreads and intervals over the runs), table.md,
+OUTPUT/runs/seed-2222/ ... (see `genomix.training.finetune`)
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genomix.training.build import build, plain
+from genomix.training.device import choose_device
+from genomix.training.finetune import finetune
+from genomix.training.finetune_config import FinetuneConfig
+from genomix.training.run_folder import flatten, to_yaml, write_json, write_text
+from genomix.training.screen import Screen
+from genomix.training.side_by_side import JobFailedError, n_workers, run_side_by_side
+from genomix.training.summary import RunRecord, Summary, markdown_table, read_run, summarize
+from genomix_data.errors import ConfigError, InputFileError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FOLDS = {"cv5": 5, "cv10": 10}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a protocol.
+
+    Args:
+        name: Of its folder.
+        config: With its own seed.
+        fold: Of a cross-validation.
+        split_seed: Of the splits, which the seeds of a protocol share.
+        folder: Where it is written.
+        command: Command line, for provenance.
+    """
+
+    name: str
+    config: FinetuneConfig
+    fold: int
+    split_seed: int
+    folder: Path
+    command: tuple[str, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f"{self.config.task} {self.name}" if self.config.task else self.name
+
+
+def runs_of(
+    config: FinetuneConfig, folder: str | os.PathLike[str], command: Sequence[str] | None = None
+) -> list[Run]:
+    """Return the runs of a config, in order; a single one stands in the folder itself."""
+    first = config.trainer.seed
+    folds = FOLDS.get(config.protocol)
+    runs: list[Run] = []
+    for fold in range(folds or 1):
+        for number in range(config.seeds):
+            seed = first + number
+            name = f"seed-{seed}" if folds is None else f"fold-{fold + 1}"
+            if folds is not None and config.seeds > 1:
+                name += f"-seed-{seed}"
+            own = replace(config, seeds=1, trainer=replace(config.trainer, seed=seed))
+            runs.append(
+                Run(
+                    name,
+                    own,
+                    fold,
+                    first,
+                    Path(folder) / "runs" / name,
+                    None if command is None else tuple(command),
+                )
+            )
+    if len(runs) == 1:
+        runs = [replace(runs[0], folder=Path(folder))]
+    return runs
+
+
+def run_protocol(
+    config: FinetuneConfig,
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    command: Sequence[str] | None = None,
+    progress: "bool | Console" = True,
+) -> Summary:
+    """Make the runs of a config that are not there yet, side by side where there is room, and return what they say.
+
+    Args:
+        config: What to run, with its protocol and seeds.
+        output: Folder to write.
+        overwrite: Make all runs anew; otherwise those that are there, of the same settings, are taken as they are.
+        command: Command line, for provenance.
+        progress: A rich console to speak through; True makes one on stderr, False says nothing.
+
+    Raises:
+        GenomixError: for input that does not fit.
+        KeyboardInterrupt: on SIGINT; runs that were finished are kept, and taken up by the next call.
+    """
+    runs = runs_of(config, output, command)
+    for done in make_runs(runs, overwrite=overwrite, progress=progress):
+        if isinstance(done, str):
+            raise JobFailedError(done)
+    return write_summary(config, runs, output)
+
+
+def make_runs(
+    runs: Sequence[Run], *, overwrite: bool = False, progress: "bool | Console" = True
+) -> Iterator[Run | str]:
+    """Make the runs that are not there yet; yield each that is there as it comes, or why it could not be made.
+
+    Raises:
+        InputFileError: if a folder holds a run of other settings.
+    """
+    screen = Screen(progress)
+    missing: list[Run] = []
+    finished: list[Run] = []
+    for run in runs:
+        is_done = not overwrite and _is_finished(run)
+        (finished if is_done else missing).append(run)
+    if finished:
+        screen.say(f"{len(finished):,} of {len(runs):,} runs are finished and taken as they are", style="dim")
+        yield from finished
+    if not missing:
+        return
+    device = choose_device(missing[0].config.trainer)
+    workers = n_workers(missing[0].config.trainer.workers, len(missing), device)
+    screen.say(
+        f"{len(missing):,} runs on {device.type}, {workers} at a time"
+        if workers > 1
+        else f"{len(missing):,} runs on {device.type}, one after the other"
+    )
+    with screen.bar("runs", len(missing), "run") as bar:
+        for n_done, done in enumerate(run_side_by_side(_make, missing, workers), start=1):
+            if done.error:
+                screen.say(f"  {done.job.label}: {done.error}", style="red")
+                yield f"{done.job.label}: {done.error}"
+            else:
+                record = read_run(done.job.folder)
+                values = "  ".join(
+                    f"{name} {value:.4f}" for name, value in record.headline() if value is not None
+                )
+                screen.say(f"  {done.job.label}: {values}  ({record.seconds:.0f} s)")
+                yield done.job
+            bar.update(n_done, {})
+
+
+def write_summary(config: FinetuneConfig, runs: Sequence[Run], output: str | os.PathLike[str]) -> Summary:
+    """Return what finished runs say together; with several, it is written beside them."""
+    records: list[RunRecord] = [read_run(run.folder) for run in runs]
+    summary = summarize(config, [run.name for run in runs], records)
+    if len(runs) > 1:
+        folder = Path(output)
+        write_text(folder / "config.yaml", to_yaml(plain(config)))
+        write_json(folder / "result.json", summary.to_dict())
+        write_text(folder / "table.md", markdown_table([summary]))
+    return summary
+
+
+def _make(run: Run) -> None:
+    """Make one run; called in a process of its own where several are made at once."""
+    finetune(
+        run.config,
+        run.folder,
+        overwrite=True,
+        command=run.command,
+        progress=False,
+        fold=run.fold,
+        split_seed=run.split_seed,
+    )
+
+
+def _is_finished(run: Run) -> bool:
+    """Return whether a run of the same settings is in its folder.
+
+    Raises:
+        InputFileError: if one of other settings is.
+    """
+    path = run.folder / "result.json"
+    if not path.exists():
+        if run.folder.is_dir() and any(run.folder.iterdir()):
+            raise InputFileError(
+                f"the folder {str(run.folder)!r} is not empty and holds no finished run. Replace it with --overwrite, "
+                "or choose another one."
+            )
+        return False
+    before = json.loads(path.read_text()).get("provenance", {})
+    try:
+        # Settings that the version of that run did not have are as they are by default.
+        old = _settings(plain(build(FinetuneConfig, before.get("config", {}))))
+    except ConfigError:
+        old = {}
+    new = _settings(plain(run.config))
+    different = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if before.get("fold", 0) != run.fold:
+        different.append("fold")
+    if different:
+        key = different[0]
+        raise InputFileError(
+            f"the folder {str(run.folder)!r} holds a run of other settings ({key} was {old.get(key)} and is "
+            f"{new.get(key)}). Replace it with --overwrite, or choose another one."
+        )
+    return True
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a run what it is, by dotted keys; not where it or its data lay."""
+    flat = {key: value for key, value in flatten(config).items() if key not in _NOT_COMPARED}
+    if flat.get("model.init"):  # the architecture is that of the checkpoint
+        flat = {key: value for key, value in flat.items() if not key.startswith("model.")}
+        flat["model.init"] = config["model"]["init"]
+    found: dict[str, Any] = json.loads(json.dumps(flat))
+    return found
+
+
+_NOT_COMPARED = frozenset(
+    {"data.root", "trainer.device", "trainer.workers", "trainer.cuda_graphs", "trainer.log_every"}
+)

@@ -1,0 +1,293 @@
+"""What the runs of a protocol say together: mean, spread between runs, and bootstrap intervals of the test set.
+
+Everything is read from the folders of the runs, so that a summary can be made again at any time.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomix.heads.sequence_model import HeadKind
+from genomix.training.finetune_config import FinetuneConfig
+from genomix.training.intervals import bootstrap_intervals
+from genomix.training.metrics import Metrics, classification_metrics
+from genomix.training.target_metrics import metrics_of_labels, metrics_of_numbers
+from genomix_data.benchmarks.published import PublishedResult, published_results
+from genomix_data.errors import InputFileError
+
+CLASS_METRICS = ("auroc", "auprc", "mcc", "accuracy", "f1", "loss")
+METRICS: dict[HeadKind, tuple[str, ...]] = {
+    "classifier": CLASS_METRICS,
+    "variant_classifier": CLASS_METRICS,
+    "token_classifier": CLASS_METRICS,
+    "multilabel": ("auroc", "median_auroc", "auprc", "loss"),
+    "regressor": ("pearson", "spearman", "r2", "loss"),
+}
+"""What is summed up for each kind of head, the first of which a table is ordered by."""
+
+NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "mcc": "MCC",
+    "f1": "F1",
+    "median_auroc": "median AUROC",
+    "r2": "R2",
+}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run, as its folder tells it.
+
+    Args:
+        folder: The folder.
+        result: What is in result.json.
+        scores: What the model said of the test set.
+        truth: What that is compared with.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    scores: NDArray[np.float64]
+    truth: NDArray[Any]
+
+    @property
+    def kind(self) -> HeadKind:
+        """What the outputs mean."""
+        kind: HeadKind = self.result["kind"]
+        return kind
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run."""
+        return float(self.result["seconds"])
+
+    def headline(self) -> list[tuple[str, float | None]]:
+        """Return the names and values of the first test metrics."""
+        test = self.result["test"]
+        return [(NAMES.get(name, name), test[name]) for name in METRICS[self.kind][:3]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over several runs.
+
+    Args:
+        mean: Over the runs.
+        sd: Standard deviation between them (n - 1); None for a single run.
+        values: Of each.
+        interval: 95 % bootstrap interval of the mean over test sequences; None where the runs have different test sets.
+    """
+
+    mean: float
+    sd: float | None
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {
+            "mean": self.mean,
+            "sd": self.sd,
+            "min": min(self.values),
+            "max": max(self.values),
+            "values": list(self.values),
+            "ci95": None if self.interval is None else list(self.interval),
+        }
+
+    def __str__(self) -> str:
+        """``0.8123 ± 0.0042``."""
+        return f"{self.mean:.4f}" if self.sd is None else f"{self.mean:.4f} ± {self.sd:.4f}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the runs of one config say together.
+
+    Args:
+        config: What was run.
+        names: Of the runs.
+        records: The runs.
+        test: Of each metric, over the whole test set.
+        test_clean: The same without near copies of training; empty where that leaves nothing.
+        ensemble: Metrics of the mean of what the models say; None for a single run or different test sets.
+        published: What others have reported on this data set.
+    """
+
+    config: FinetuneConfig
+    names: tuple[str, ...]
+    records: tuple[RunRecord, ...]
+    test: dict[str, Spread]
+    test_clean: dict[str, Spread]
+    ensemble: Metrics | None
+    published: tuple[PublishedResult, ...]
+
+    @property
+    def best(self) -> RunRecord:
+        """The run that was best on its validation set: the model to use."""
+        monitor = self.records[0].result["monitor"]
+        sign = -1 if monitor == "loss" else 1
+        return max(self.records, key=lambda record: sign * (record.result["valid"][monitor] or 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        first = self.records[0].result
+        return {
+            "task": self.config.task,
+            "benchmark": self.config.data.benchmark,
+            "kind": self.config.head.kind,
+            "method": self.config.method.name,
+            "protocol": self.config.protocol,
+            "split": self.config.data.split,
+            "runs": [
+                {
+                    "name": name,
+                    "folder": str(record.folder),
+                    "best_epoch": record.result["best_epoch"],
+                    "seconds": record.seconds,
+                    "valid": record.result["valid"][record.result["monitor"]],
+                }
+                for name, record in zip(self.names, self.records, strict=True)
+            ],
+            "monitor": first["monitor"],
+            "n_train": first["n_train"],
+            "n_valid": first["n_valid"],
+            "n_test": first["test"]["n"],
+            "n_near_copies": first["n_near_copies"],
+            "test": {name: spread.to_dict() for name, spread in self.test.items()},
+            "test_clean": {name: spread.to_dict() for name, spread in self.test_clean.items()} or None,
+            "ensemble": None if self.ensemble is None else self.ensemble.to_dict(),
+            "model": str(self.best.folder / "model"),
+            "published": [row.to_dict() for row in self.published],
+            "provenance": first["provenance"],
+        }
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Return a finished run.
+
+    Raises:
+        InputFileError: if the folder holds none.
+    """
+    try:
+        result = json.loads((folder / "result.json").read_text())
+        with (folder / "test_predictions.tsv").open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle, delimiter="\t"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputFileError(f"{str(folder)!r} holds no finished run: {error}. Make it again.") from error
+    names, kind = result["class_names"], result["kind"]
+    if kind in ("multilabel", "regressor"):
+        prefix = "p_" if kind == "multilabel" else "predicted_"
+        truth = np.array([[float(row[name] or "nan") for name in names] for row in rows])
+    else:
+        prefix = "p_"
+        index = {name: place for place, name in enumerate(names)}
+        truth = np.array([index.get(row["label"], -1) for row in rows])
+    scores = np.array([[float(row[f"{prefix}{name}"]) for name in names] for row in rows])
+    return RunRecord(folder, result, scores, truth)
+
+
+def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[RunRecord]) -> Summary:
+    """Return what finished runs of one config say together."""
+    first = records[0]
+    same_test = all(np.array_equal(record.truth, first.truth, equal_nan=True) for record in records)
+    intervals = (
+        bootstrap_intervals([record.scores for record in records], first.truth, first.kind)
+        if same_test
+        else {}
+    )
+    test = _spreads([record.result["test"] for record in records], first.kind, intervals)
+    clean = [record.result["test_clean"] for record in records]
+    ensemble = None
+    if same_test and len(records) > 1:
+        mean = np.mean([record.scores for record in records], axis=0)
+        ensemble = _metrics(mean, first.truth, first.kind, first.result["class_names"])
+    return Summary(
+        config=config,
+        names=tuple(names),
+        records=tuple(records),
+        test=test,
+        test_clean={} if None in clean else _spreads(clean, first.kind, {}),
+        ensemble=ensemble,
+        published=tuple(published_results(config.data.benchmark)),
+    )
+
+
+def _spreads(
+    results: Sequence[dict[str, Any]], kind: HeadKind, intervals: dict[str, tuple[float, float]]
+) -> dict[str, Spread]:
+    found: dict[str, Spread] = {}
+    for name in METRICS[kind]:
+        values = [result[name] for result in results]
+        if None in values:
+            continue
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = Spread(float(np.mean(values)), sd, tuple(values), intervals.get(name))
+    return found
+
+
+def _metrics(
+    scores: NDArray[np.float64], truth: NDArray[Any], kind: HeadKind, names: Sequence[str]
+) -> Metrics:
+    if kind == "regressor":
+        return metrics_of_numbers(scores, truth, names)
+    if kind == "multilabel":
+        return metrics_of_labels(scores, truth, names)
+    known = truth >= 0
+    return classification_metrics(scores[known], truth[known], names)
+
+
+def markdown_table(summaries: Sequence[Summary]) -> str:
+    """Return a table of summaries for a page: a row each, what others have reported in the last column."""
+    kinds = {summary.config.head.kind for summary in summaries}
+    metrics = [name for name in METRICS[next(iter(kinds))] if name != "loss"] if len(kinds) == 1 else []
+    metrics = metrics or list(
+        dict.fromkeys(name for kind in kinds for name in METRICS[kind] if name != "loss")
+    )
+    head = ["data set", "train / test", "runs", *(NAMES.get(name, name) for name in metrics)]
+    head += [f"{NAMES.get(metrics[0], metrics[0])} without near copies", "ensemble", "published"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for summary in summaries:
+        first = summary.records[0].result
+        cells = [
+            summary.config.task or summary.config.data.benchmark or "-",
+            f"{first['n_train']:,} / {first['test']['n']:,}",
+            f"{len(summary.records)} ({summary.config.protocol})",
+            *(_cell(summary.test.get(name)) for name in metrics),
+            _cell(summary.test_clean.get(metrics[0])),
+            _ensemble(summary, metrics[0]),
+            published_words(summary.published, metrics),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    interval = "" if spread.interval is None else f" ({spread.interval[0]:.3f} to {spread.interval[1]:.3f})"
+    return f"{spread}{interval}"
+
+
+def _ensemble(summary: Summary, metric: str) -> str:
+    value = None if summary.ensemble is None else summary.ensemble.value(metric)
+    return "-" if value is None else f"{value:.4f}"
+
+
+def published_words(rows: Sequence[PublishedResult], metrics: Sequence[str]) -> str:
+    """Return the best number of each protocol and metric, with what reached it."""
+    best: dict[tuple[str, str], PublishedResult] = {}
+    for row in rows:
+        key = (row.protocol, row.metric)
+        if row.metric in metrics and (key not in best or row.value > best[key].value):
+            best[key] = row
+    return "; ".join(
+        f"{NAMES.get(row.metric, row.metric)} {row.value:.3f} {row.model} ({row.protocol})"
+        for row in best.values()
+    )

@@ -1,0 +1,76 @@
+"""Bootstrap intervals are those of the plain way: draw, score with the ordinary metrics, take percentiles."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from genomix.training import intervals
+from genomix.training.intervals import bootstrap_intervals
+from genomix.training.metrics import classification_metrics
+from genomix.training.target_metrics import metrics_of_numbers
+
+
+def classes(n: int, n_classes: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, n_classes, n)
+    scores = rng.dirichlet(np.ones(n_classes), n) + 0.8 * np.eye(n_classes)[truth]
+    return (scores / scores.sum(axis=1, keepdims=True)).round(2), truth
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_each_resample_has_the_ordinary_metrics(n_classes: int) -> None:
+    scores, truth = classes(80, n_classes, 0)
+    model = intervals._Classification(scores, truth)
+    weights = next(intervals._weights(truth, 5, seed=1))
+    np.testing.assert_array_equal(
+        [[row[truth == c].sum() for c in range(n_classes)] for row in weights],
+        [np.bincount(truth, minlength=n_classes)] * 5,
+    )
+    found = model.resampled(weights)
+    names = [str(c) for c in range(n_classes)]
+    for place, row in enumerate(weights):
+        rows = np.repeat(np.arange(80), row.astype(int))
+        plain = classification_metrics(scores[rows], truth[rows], names)
+        for name in ("auroc", "auprc", "mcc", "accuracy", "f1"):
+            assert found[name][place] == pytest.approx(plain.value(name), abs=1e-12), name
+
+
+def test_numbers_likewise_and_missing_ones_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(60, 2))
+    scores = truth + rng.normal(size=(60, 2))
+    truth[::7, 0] = np.nan
+    weights = next(intervals._weights(np.zeros(60, dtype=np.int64), 4, seed=1))
+    found = intervals._Regression(scores, truth).resampled(weights)
+    for place, row in enumerate(weights):
+        rows = np.repeat(np.arange(60), row.astype(int))
+        plain = metrics_of_numbers(scores[rows], truth[rows], ["a", "b"])
+        for name in ("pearson", "r2", "mse"):
+            assert found[name][place] == pytest.approx(plain.value(name), abs=1e-9), name
+
+
+def test_more_sequences_leave_less_open_and_the_mean_of_models_lies_inside() -> None:
+    widths = []
+    for n in (100, 1600):
+        models = [classes(n, 2, 0)]
+        rng = np.random.default_rng(1)
+        scores = [np.clip(models[0][0] + rng.normal(0, 0.1, (n, 2)), 0, 1) for _ in range(3)]
+        truth = models[0][1]
+        found = bootstrap_intervals(scores, truth, "classifier")
+        assert set(found) == {"accuracy", "mcc", "f1", "auroc", "auprc"}
+        mean = np.mean([classification_metrics(each, truth, "ab").accuracy for each in scores])
+        low, high = found["accuracy"]
+        assert low < mean < high
+        widths.append(high - low)
+        assert found == bootstrap_intervals(scores, truth, "classifier"), "the same every time"
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.4)
+
+
+def test_where_there_is_nothing_to_resample() -> None:
+    scores, truth = classes(20, 2, 0)
+    assert bootstrap_intervals([scores], truth, "multilabel") == {}
+    one_class = bootstrap_intervals([scores], np.zeros(20, dtype=np.int64), "classifier")
+    assert "auroc" not in one_class
+    assert "accuracy" in one_class
+    known = bootstrap_intervals([scores], np.where(np.arange(20) < 10, truth, -100), "token_classifier")
+    assert known == bootstrap_intervals([scores[:10]], truth[:10], "classifier")
