@@ -5,11 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from genomix.checkpoint.shipped import DEFAULT_MODEL as _SHIPPED
+
 if TYPE_CHECKING:
     from genomix.checkpoint.native import LoadedModel
 
+DEFAULT_MODEL = Path(_SHIPPED)
+
 ModelOption = Annotated[
-    Path, typer.Option("-m", "--model", help="Model folder, of genomix pretrain or genomix convert.")
+    Path,
+    typer.Option(
+        "-m",
+        "--model",
+        help="Language model: a folder, of genomix pretrain or convert, or the name of one that ships with genomix.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[

@@ -22,6 +22,7 @@ from genomix.checkpoint.files import (
     write_json,
 )
 from genomix.checkpoint.precision import settle_precision
+from genomix.checkpoint.shipped import located
 from genomix.checkpoint.shards import write_tensors
 from genomix.checkpoint.strict import load_strictly
 from genomix.heads.build import HeadModel, build_head, head_kind
@@ -129,6 +130,10 @@ class LoadedModel:
         return self.model
 
 
+_COMPUTE_DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+"""By their names in ``config.json``: weights may be stored in fewer bits than they are to be run in."""
+
+
 def save_model(
     model: HyenaDNA | StripedHyena2 | HeadModel,
     folder: str | os.PathLike[str],
@@ -177,8 +182,12 @@ def write_folder(
     tokenizer: Tokenizer,
     provenance: Mapping[str, Any],
     card: str,
+    compute_dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a model folder from its tensors, one after the other; see `save_model`."""
+    """Write a model folder from its tensors, one after the other; see `save_model`.
+
+    ``compute_dtype`` is what the model is to run in where nobody says otherwise; that of the tensors if None.
+    """
     with atomic_folder(folder) as fresh:
         digest = write_tensors(fresh, tensors)
         settings = {
@@ -189,6 +198,7 @@ def write_folder(
             "head": None if head_info is None else dict(head_info),
             "tokenizer": tokenizer.to_dict(),
             "weights_sha256": digest,
+            **({} if compute_dtype is None else {"compute_dtype": str(compute_dtype).removeprefix("torch.")}),
             "provenance": dict(provenance),
         }
         write_json(fresh / CONFIG_FILE, settings)
@@ -207,9 +217,10 @@ def load_model(
     """Return the model of a folder that `save_model` or `genomix convert` wrote, in eval mode.
 
     Args:
-        folder: The checkpoint.
+        folder: The checkpoint, or the name of a model that ships with genomix.
         device: Where the model goes, and stays: weights that need 8-bit products are refused by it.
-        dtype: Of the activations and matrices; as stored if None. What must be precise stays in fp32.
+        dtype: Of the activations and matrices; as the checkpoint says, or as stored, if None. What must be precise
+            stays in fp32.
         expect: What the caller can use; None for either.
         allow_precision_loss: Load weights that were trained in 8 bits where they can only run in more, less exactly.
 
@@ -218,8 +229,9 @@ def load_model(
             not fit its own config, or is not of the kind expected. The message says which and what to do.
         PrecisionLossError: if the weights need 8-bit products that are not there.
     """
-    path = Path(folder)
+    path = located(folder)
     settings = read_settings(path)
+    dtype = dtype or _COMPUTE_DTYPES.get(settings.get("compute_dtype", ""))
     if settings["model_type"] not in CONFIGS:
         raise CheckpointError(
             f"{str(path)!r} holds a model of type {settings['model_type']!r}; this version of genomix "

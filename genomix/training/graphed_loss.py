@@ -1,7 +1,7 @@
 """A loss whose kernels are launched as CUDA graphs: forward in one launch, backward in another.
 
 Small models keep the host busier than the GPU: a block takes some eighty launches, each of which costs the host more
-than many of them cost the GPU. Kernels and their order are the same, and so is what they compute.
+than many of them cost the GPU. Kernels and their order are the same, and so is what they compute. For StripedHyena 2 only.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,9 @@ class GraphedLoss:
     def _is_worth_it(self, ids: Tensor) -> bool:
         features = ids.numel() * self._model.config.d_model
         is_kept = self._model.recompute in ("auto", "none")  # what is computed again cannot be captured
-        return ids.is_cuda and torch.is_grad_enabled() and is_kept and features <= MOST_FEATURES
+        # On an H200 capturing the backward pass of a HyenaDNA failed ("legacy stream"); until it is known why, none is.
+        is_known = isinstance(getattr(self._model, "backbone", self._model), StripedHyena2)
+        return ids.is_cuda and torch.is_grad_enabled() and is_kept and is_known and features <= MOST_FEATURES
 
 
 class _Loss(nn.Module):

@@ -5,12 +5,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from genomix_cli.model_input import DeviceOption, DtypeOption, ModelOption, PrecisionLossOption, QuietOption
+from genomix_cli.model_input import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    PrecisionLossOption,
+    QuietOption,
+)
 
 
 def command(
-    model: ModelOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .npz or .parquet.")],
+    model: ModelOption = DEFAULT_MODEL,
     sequences: Annotated[
         str | None, typer.Argument(metavar="[IN.fa]", help="FASTA, gzip ok; - is standard input.")
     ] = None,

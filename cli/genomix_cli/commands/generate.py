@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomix_cli.model_input import DeviceOption, DtypeOption, ModelOption, PrecisionLossOption, QuietOption
+from genomix_cli.model_input import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    PrecisionLossOption,
+    QuietOption,
+)
 
 if TYPE_CHECKING:
     from genomix.checkpoint.native import LoadedModel
@@ -18,7 +25,7 @@ LETTERS_A_LINE = 80
 
 
 def command(
-    model: ModelOption,
+    model: ModelOption = DEFAULT_MODEL,
     prompt: Annotated[str | None, typer.Option(help="Letters to continue.")] = None,
     fasta: Annotated[str | None, typer.Option(help="FASTA of prompts; - is standard input.")] = None,
     n_tokens: Annotated[int, typer.Option("-n", "--n-tokens", min=1, help="Letters to generate.")] = 500,

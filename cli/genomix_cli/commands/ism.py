@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
+
 if TYPE_CHECKING:
     from genomix.variant_effect.saturation import SaturationSummary
 
 
 def command(
     fasta: Annotated[Path, typer.Option("-f", "--fasta", "--ref", help="Genome.")],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Folder of a pretrained language model.")],
+    model: ModelOption = DEFAULT_MODEL,
     regions: Annotated[
         str | None,
         typer.Option(

@@ -4,12 +4,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from genomix_cli.model_input import DeviceOption, DtypeOption, ModelOption, PrecisionLossOption, QuietOption
+from genomix_cli.model_input import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    PrecisionLossOption,
+    QuietOption,
+)
 
 
 def command(
     fasta: Annotated[str, typer.Argument(metavar="IN.fa", help="FASTA, gzip ok; - is standard input.")],
-    model: ModelOption,
+    model: ModelOption = DEFAULT_MODEL,
     output: Annotated[str, typer.Option("-o", "--output", help="TSV to write; - is standard output.")] = "-",
     per_token: Annotated[
         bool, typer.Option("--per-token", help="A row a letter instead of a row a sequence.")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
+
 if TYPE_CHECKING:
     from genomix_data.regions import Regions
 
@@ -21,7 +23,7 @@ def command(
     fasta: Annotated[
         Path, typer.Option("-f", "--fasta", "--ref", help="Genome that the variants were called on.")
     ],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Folder of a pretrained language model.")],
+    model: ModelOption = DEFAULT_MODEL,
     out: Annotated[
         str,
         typer.Option(

@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
+
 
 def command(
     fasta: Annotated[Path, typer.Option("-f", "--fasta", "--ref", help="Genome.")],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Folder of a pretrained language model.")],
     out: Annotated[str, typer.Option("-o", "--output", help="NAME.tsv.gz; its index is written beside it.")],
+    model: ModelOption = DEFAULT_MODEL,
     regions: Annotated[
         str | None,
         typer.Option("-r", "--regions", help="chr1:100-200,chr2: only these; default: the whole genome."),
