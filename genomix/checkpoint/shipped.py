@@ -1,4 +1,4 @@
-"""Models that ship with the package, by name: what a verb runs where no model is given. Importing this costs no torch."""
+"""Models that ship with the package, by name: what runs where no model is given. Importing this costs no torch."""
 
 import os
 from pathlib import Path

@@ -171,8 +171,8 @@ class EpochTrainerConfig(TrainerConfig):
             R2 for numbers.
         workers: Runs (seeds, folds, tasks) that train side by side, a process each; None is one on a CPU and, on a GPU,
             as many as there is work and cores for, up to 8.
-        cuda_graphs: With ``method=full`` on a GPU and StripedHyena 2, launch full batches of one length as a graph: the host
-            then does little for each step, which is what bounds small models.
+        cuda_graphs: With ``method=full`` and StripedHyena 2 on a GPU, launch full batches of one length as a graph: the
+            host then does little for each step, which is what bounds small models.
     """
 
     max_epochs: int = 100

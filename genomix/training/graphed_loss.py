@@ -1,7 +1,8 @@
 """A loss whose kernels are launched as CUDA graphs: forward in one launch, backward in another.
 
 Small models keep the host busier than the GPU: a block takes some eighty launches, each of which costs the host more
-than many of them cost the GPU. Kernels and their order are the same, and so is what they compute. For StripedHyena 2 only.
+than many of them cost the GPU. Kernels and their order are the same, and so is what they compute. For
+StripedHyena 2 only.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,45 @@
+"""The model that ships: there, small, whole, and as good as its card says on bases that it has not seen."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from genomix.checkpoint.native import load_model
+from genomix.checkpoint.shipped import DEFAULT_MODEL, located, shipped_models
+from genomix.inference.score_sequences import score_sequences
+from genomix_data import samples
+from genomix_data.errors import CheckpointError
+from genomix_data.genome import Genome
+
+
+def test_it_is_small_and_named() -> None:
+    assert DEFAULT_MODEL in shipped_models()
+    for name in shipped_models():
+        assert sum(file.stat().st_size for file in located(name).iterdir()) <= 4_000_000, name
+        assert (located(name) / "README.md").read_text().startswith(f"# {name}\n")
+
+
+def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located(DEFAULT_MODEL).is_absolute()
+    (tmp_path / DEFAULT_MODEL).mkdir()
+    assert located(DEFAULT_MODEL) == Path(DEFAULT_MODEL)
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        load_model(DEFAULT_MODEL)
+
+
+def test_it_runs_in_fp32_unless_told_otherwise() -> None:
+    loaded = load_model(DEFAULT_MODEL)
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    assert next(load_model(DEFAULT_MODEL, dtype=torch.bfloat16).model.parameters()).dtype is torch.bfloat16
+
+
+def test_it_predicts_human_bases_that_it_has_not_seen() -> None:
+    with Genome(samples.path("brca1_region.fa.gz")) as genome:
+        contig = next(iter(genome.contigs))
+        sequence = genome.fetch(contig, 0, 4096).upper()
+    loaded = load_model(DEFAULT_MODEL)
+    [nats] = score_sequences(loaded.language_model, loaded.tokenizer, [sequence])
+    # chromosome 17; its card says 1.64 bits on chromosome 21, context models need about 1.8
+    assert -nats / 0.6931471805599453 < 1.8
