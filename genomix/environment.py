@@ -31,7 +31,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Look at Python, memory, disk, devices, packages and kernel backends; importing torch, nothing else heavy."""
-    return [*_machine(), *_core_packages(), *_devices(), *_kernels(), *_extras()]
+    return [*_machine(), *_core_packages(), *_models(), *_devices(), *_kernels(), *_extras()]
 
 
 def _machine() -> list[Check]:
@@ -104,6 +104,28 @@ def _core_packages() -> list[Check]:
                 status="ok" if found else "broken",
                 found=version or ("present" if found else "missing"),
                 remedy="" if found else "install again: pip install --force-reinstall genomix-fm",
+            )
+        )
+    return checks
+
+
+def _models() -> list[Check]:
+    from genomix.checkpoint.shards import WEIGHTS_FILE, weights_sha256
+    from genomix.checkpoint.shipped import located, shipped_models, shipped_row
+
+    checks = []
+    for name in shipped_models():
+        row = shipped_row(name)
+        is_whole = (located(name) / WEIGHTS_FILE).is_file() and weights_sha256(located(name)) == row.sha256
+        checks.append(
+            Check(
+                group="models that ship",
+                name=name,
+                status="ok" if is_whole else "broken",
+                found=f"{row.n_parameters:,} parameters, context {row.context_len:,}"
+                if is_whole
+                else "its weights are missing or changed",
+                remedy="" if is_whole else "install again: pip install --force-reinstall genomix-fm",
             )
         )
     return checks

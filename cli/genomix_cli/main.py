@@ -36,6 +36,7 @@ from genomix_cli.commands import (
     likelihood,
     merge,
     models,
+    plan,
     predict,
     pretrain,
     report,
@@ -58,7 +59,12 @@ EVALUATE = CommandGroup(
 VERBS: dict[str, dict[str, Callable[..., None] | CommandGroup]] = {
     "Start here": {"demo": demo.command, "doctor": doctor.command, "models": models.command},
     "Data": {"data": data.command, "index": index.command},
-    "Train": {"pretrain": pretrain.command, "finetune": finetune.command, "sweep": sweep.command},
+    "Train": {
+        "plan": plan.command,
+        "pretrain": pretrain.command,
+        "finetune": finetune.command,
+        "sweep": sweep.command,
+    },
     "Use": {
         "score": score.command,
         "merge": merge.command,

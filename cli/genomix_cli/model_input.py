@@ -22,7 +22,8 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[
-    Literal["stored", "float32", "bfloat16"], typer.Option(help="Of weights and activations.")
+    Literal["stored", "float32", "bfloat16"],
+    typer.Option(help="Of weights and activations; stored: as the checkpoint says, or else has them."),
 ]
 PrecisionLossOption = Annotated[
     bool,

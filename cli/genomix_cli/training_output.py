@@ -9,6 +9,9 @@ from genomix_data.errors import ConfigError
 MOST_ROWS = 40
 """Labels or targets that a table on the screen shows."""
 
+N_BASES = "data.n_bases="
+"""Of ``genomix plan``: how many bases there will be, where there is no genome yet."""
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -50,6 +53,40 @@ def pretraining_settings(
     from genomix.training.run_folder import RunFolder
 
     return compose_onto(RunFolder(resumed).read_config(), overrides)
+
+
+def planned_settings(
+    overrides: list[str], config_dir: Path | None
+) -> "tuple[PretrainConfig, bool, int | None]":
+    """Return the settings of a run that is only planned: whether ``data.fasta`` is given, which may be left out, and
+    ``data.n_bases``, which may then stand for it.
+
+    Raises:
+        ConfigError: if ``data.n_bases`` is no number, or given beside ``data.fasta``.
+    """
+    from genomix.training.build import MISSING
+    from genomix_configs.compose import compose, compose_values
+
+    counts = [text.partition("=")[2] for text in overrides if text.startswith(N_BASES)]
+    settings = [text for text in overrides if not text.startswith(N_BASES)]
+    has_genome = compose_values("pretrain", settings, config_dir=config_dir)["data"]["fasta"] != MISSING
+    if counts and has_genome:
+        raise ConfigError(
+            f"{N_BASES}{counts[-1]} stands for genomes that are not there: leave out data.fasta."
+        )
+    stand_in = [] if has_genome else ["data.fasta=[not-there-yet.fa]"]
+    config = compose("pretrain", [*settings, *stand_in], config_dir=config_dir)[0]
+    return config, has_genome, _n_bases(counts[-1]) if counts else None
+
+
+def _n_bases(text: str) -> int:
+    try:
+        n = float(text.replace("_", ""))
+    except ValueError:
+        n = 0.0
+    if not 1 <= n < 1e15:
+        raise ConfigError(f"{N_BASES}{text} is no number of bases; give one such as 3.1e9.")
+    return int(n)
 
 
 def checked_too_long(value: str | None) -> "TooLong | None":

@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from genomix_data.alphabet import COMPLEMENT
 from genomix_data.corpus import Corpus
-from genomix_data.errors import ConfigError
+from genomix_data.errors import ConfigError, InputFileError, preview
 from genomix_data.interval import Interval
-from genomix_data.lm_batch import EOS, PAD, HeldOutBatch, LetterCoder, LMBatch
+from genomix_data.lm_batch import EOS, NO_TARGET, PAD, HeldOutBatch, LetterCoder, LMBatch
 from genomix_data.n_policy import NPolicy
 from genomix_data.packing import PackedStream
 from genomix_data.sampler import Blend, EpochOrder, mix64, mix64_array
@@ -215,6 +215,7 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         self, corpus: Corpus, split: str, seqlen: int, *, overlap: int = 0, limit: int | None = None
     ) -> None:
         self.corpus = corpus
+        self.split = split
         self.regions = corpus.regions[split]
         self.seqlen = seqlen
         self._coder = LetterCoder(corpus.tokenizer)
@@ -242,6 +243,19 @@ class HeldOutWindows(Dataset[tuple[NDArray[np.uint8], int]]):
         start = int(self._start[index])
         chrom = self.regions[int(self._region[index])].chrom
         return Interval(chrom, start, start + int(self._n_letters[index]))
+
+    def check_not_empty(self) -> None:
+        """Check that there is a base to score; reads no further than to the first.
+
+        Raises:
+            InputFileError: if the windows hold no A, C, G or T beyond the first bases of their regions.
+        """
+        if not any((self.batch(index, index + 1).targets != NO_TARGET).any() for index in range(len(self))):
+            raise InputFileError(
+                f"the {self.split} split has no A, C, G or T to score in {len(self):,} windows of "
+                f"{preview([str(region) for region in self.regions])}. Hold out another part: see data.holdout, "
+                "data.valid_contigs and data.test_contigs, data.bed."
+            )
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         """Return the letters ``(<= seqlen + 1,)`` of a window, and how many of its first targets do not count.

@@ -15,6 +15,7 @@ from genomix.checkpoint.files import CONFIG_FILE, write_json
 from genomix.checkpoint.foreign import LAYOUTS, Foreign, Layout, open_foreign
 from genomix.checkpoint.native import build_from_settings, write_folder
 from genomix.checkpoint.shards import write_tensors
+from genomix.checkpoint.shipped import located, name_of
 from genomix.checkpoint.strict import check_fits
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.infer import settings_for_hugging_face
@@ -85,7 +86,7 @@ def convert(
     pickle of plain tensors. Tensors keep their dtypes. Native folders are written tensor by tensor.
 
     Args:
-        source: File, folder, or first part of a split file; its layout is read off its keys.
+        source: File, folder, or first part of a split file; its layout is read off its keys. Or a shipped model's name.
         output: File or folder; replaced if it is there.
         to: The layout to write.
         choices: What the checkpoint does not say.
@@ -97,15 +98,15 @@ def convert(
     """
     if to not in LAYOUTS:
         raise ConfigError(f"layout {to!r} is not known; there are {', '.join(LAYOUTS)}.")
-    out = Path(output)
-    if out.exists() and Path(source).exists() and out.resolve() == Path(source).resolve():
+    out, read = Path(output), located(source)
+    if out.exists() and read.exists() and out.resolve() == read.resolve():
         raise ConfigError(f"{str(out)!r} is what is read; give another output.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open_foreign(Path(source), out.parent) as foreign:
+    with open_foreign(read, out.parent) as foreign:
         found = describe(foreign, choices or Choices())
         with torch.device("meta"):
-            model = build_from_settings(Path(source), found.config, found.head_info)
-        check_fits(model.state_dict(), found.tensors, Path(source))
+            model = build_from_settings(read, found.config, found.head_info)
+        check_fits(model.state_dict(), found.tensors, read)
         foreign_tensors = to_foreign(found.tensors, found.config, to)
         changed = _changed(foreign, found, foreign_tensors, to)
         report = _report(foreign, found, foreign_tensors, changed, out, to)
@@ -125,6 +126,7 @@ def _write(
             tokenizer=tokenizer_from_dict(found.tokenizer),
             provenance=run_record(conversion={**report.to_dict(), "config": None}),
             card=_card(report),
+            compute_dtype=found.compute_dtype,
         )
     elif to == "hyenadna-hf":
         assert isinstance(found.config, HyenaDNAConfig)
@@ -193,7 +195,7 @@ def _report(
     if found.head_info is None and to == "hyenadna-standalone":
         notes.append("left out: lm_head.weight, which that layout does not have")
     return ConversionReport(
-        source=str(foreign.path),
+        source=name_of(foreign.path),
         source_layout=foreign.layout,
         source_sha256=foreign.sha256,
         output=str(out),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genomix.checkpoint.files import compute_dtype_of
 from genomix.checkpoint.foreign import HYENADNA_LAYOUTS, Foreign, Layout, scales_of
 from genomix.models.families import AnyConfig, config_of
 from genomix.models.hyenadna import infer as hyenadna_infer
@@ -41,12 +42,13 @@ class Choices:
 
 @dataclass
 class Described:
-    """A model: tensors under our names, config, head, and how each was found."""
+    """A model: tensors under our names, config, head, what it runs in, and how each was found."""
 
     tensors: dict[str, Tensor]
     config: AnyConfig
     head_info: dict[str, Any] | None
     tokenizer: Mapping[str, Any]
+    compute_dtype: torch.dtype | None = None
     matches: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -66,7 +68,13 @@ def describe(foreign: Foreign, choices: Choices) -> Described:
             )
         config = config_of(foreign.model_type, foreign.settings["config"])
         head = foreign.settings["head"]
-        return Described(dict(foreign.tensors), config, head, foreign.settings["tokenizer"])
+        return Described(
+            dict(foreign.tensors),
+            config,
+            head,
+            foreign.settings["tokenizer"],
+            compute_dtype=compute_dtype_of(foreign.settings),
+        )
     if foreign.model_type == "hyenadna":
         return _hyenadna(foreign, choices)
     return _stripedhyena2(foreign, choices)
@@ -158,7 +166,12 @@ def _hyenadna(foreign: Foreign, choices: Choices) -> Described:
     head = _head(native, foreign.layout, choices, notes) if is_classifier else None
     matches = _matches(config, ("d_model", "n_layers", "d_inner", "l_max"))
     return Described(
-        native, config, head, {"name": "char", "case": "upper", "ambiguous": "n"}, matches, notes
+        native,
+        config,
+        head,
+        {"name": "char", "case": "upper", "ambiguous": "n"},
+        matches=matches,
+        notes=notes,
     )
 
 
@@ -215,7 +228,7 @@ def _stripedhyena2(foreign: Foreign, choices: Choices) -> Described:
     _add_frequencies(native, config, notes)
     _add_scales(native, foreign, config, notes)
     matches = [choices.model] if choices.model else fitting
-    return Described(native, config, None, {"name": "byte", "case": "upper"}, matches, notes)
+    return Described(native, config, None, {"name": "byte", "case": "upper"}, matches=matches, notes=notes)
 
 
 def _given(

@@ -1,6 +1,7 @@
 """The files of a checkpoint folder, read with a clear word about each way in which they can be wrong."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor
 
 from genomix.checkpoint.shards import WEIGHTS_FILE, read_tensors, weights_sha256
+from genomix.checkpoint.shipped import shipped_models
 from genomix.models.registry import MODELS
 from genomix_data.errors import CheckpointError, preview
 
 FORMAT = "genomix"
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
+_COMPUTE_DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+"""By their names in ``config.json``: weights may be stored in fewer bits than they are to be run in."""
 _NEEDED_KEYS: dict[str, type | tuple[type, ...]] = {
     "model_type": str,
     "config": dict,
@@ -64,7 +68,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"{str(config_path)!r} lacks {', '.join(wrong)} or holds something else there. "
             "The checkpoint is damaged: restore or retrain it."
         )
+    dtype = settings.get("compute_dtype")
+    if dtype is not None and dtype not in list(_COMPUTE_DTYPES):
+        raise CheckpointError(
+            f"{str(config_path)!r} has compute_dtype {dtype!r}; expected one of {', '.join(_COMPUTE_DTYPES)}, or none."
+        )
     return settings
+
+
+def compute_dtype_of(settings: Mapping[str, Any]) -> torch.dtype | None:
+    """Return what `read_settings` says that a model runs in where nobody says otherwise; None: as it is stored."""
+    return _COMPUTE_DTYPES.get(settings.get("compute_dtype", ""))
 
 
 def read_weights(
@@ -106,9 +120,14 @@ def _check_folder(folder: Path) -> None:
             "Published checkpoints must be converted first: `genomix convert`."
         )
     name = folder.as_posix()
+    ships = ", ".join(shipped_models())
     if any(name in (row, row.split("/", 1)[1]) for row in MODELS):
         raise CheckpointError(
-            f"{name!r} is the name of a size, not a folder: weights are not bundled with genomix. Train one with "
-            "`genomix pretrain`, or convert published ones with `genomix convert`, and give the folder that it writes."
+            f"{name!r} is the name of a size, not a folder: its weights do not ship with genomix ({ships} does). "
+            "Train one with `genomix pretrain`, or convert published ones with `genomix convert`, and give the folder "
+            "that it writes."
         )
-    raise CheckpointError(f"there is no checkpoint folder {str(folder)!r}. Check the path.")
+    raise CheckpointError(
+        f"there is no checkpoint folder {str(folder)!r}, and no such model ships with genomix ({ships} does). "
+        "Check the path."
+    )

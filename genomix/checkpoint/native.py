@@ -17,13 +17,14 @@ from genomix.checkpoint.files import (
     CONFIG_FILE,
     FORMAT,
     FORMAT_VERSION,
+    compute_dtype_of,
     read_settings,
     read_weights,
     write_json,
 )
 from genomix.checkpoint.precision import settle_precision
-from genomix.checkpoint.shipped import located
 from genomix.checkpoint.shards import write_tensors
+from genomix.checkpoint.shipped import located, name_of
 from genomix.checkpoint.strict import load_strictly
 from genomix.heads.build import HeadModel, build_head, head_kind
 from genomix.heads.classifier import SequenceClassifier
@@ -78,6 +79,11 @@ class LoadedModel:
     path: Path
 
     @property
+    def name(self) -> str:
+        """What messages and outputs call it: the name of a shipped model, the path of any other."""
+        return name_of(self.path)
+
+    @property
     def language_model(self) -> HyenaDNA | StripedHyena2:
         """The model, where it is a language model.
 
@@ -98,7 +104,7 @@ class LoadedModel:
         model = self.language_model
         if not isinstance(model, HyenaDNA):
             raise CheckpointError(
-                f"{str(self.path)!r} is a {model_type_of(self.config)} model; this works with HyenaDNA models only."
+                f"{self.name!r} is a {model_type_of(self.config)} model; this works with HyenaDNA models only."
             )
         return model
 
@@ -128,10 +134,6 @@ class LoadedModel:
             )
             raise CheckpointError(_wrong_kind(self.path, found, "classifier"))
         return self.model
-
-
-_COMPUTE_DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
-"""By their names in ``config.json``: weights may be stored in fewer bits than they are to be run in."""
 
 
 def save_model(
@@ -231,7 +233,7 @@ def load_model(
     """
     path = located(folder)
     settings = read_settings(path)
-    dtype = dtype or _COMPUTE_DTYPES.get(settings.get("compute_dtype", ""))
+    dtype = dtype or compute_dtype_of(settings)
     if settings["model_type"] not in CONFIGS:
         raise CheckpointError(
             f"{str(path)!r} holds a model of type {settings['model_type']!r}; this version of genomix "
@@ -303,4 +305,4 @@ def _wrong_kind(path: Path, found: ModelKind, expected: ModelKind) -> str:
         remedy = "Fine-tune it first (`genomix finetune`), and give the folder that this writes."
     else:
         remedy = "Give the folder of such a model."
-    return f"{str(path)!r} is {_KIND_WORDS[found]} but {_KIND_WORDS[expected]} is needed here. {remedy}"
+    return f"{name_of(path)!r} is {_KIND_WORDS[found]} but {_KIND_WORDS[expected]} is needed here. {remedy}"

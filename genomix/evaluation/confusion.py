@@ -1,7 +1,7 @@
 """What a confusion matrix says of each class and of all, with bootstrap intervals.
 
 A resample draws, for each true class, as many predictions as it has sequences, so intervals are of a test set with the
-same number of each class.
+same number of each class; of bases, which are no independent draws, it draws whole sequences.
 """
 
 from collections.abc import Sequence
@@ -60,6 +60,7 @@ def confusion_rates(
     confusion: Int64[Counts, "C C"],
     class_names: Sequence[str],
     *,
+    by_sequence: Int64[Counts, "S C C"] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> ConfusionRates:
@@ -68,17 +69,23 @@ def confusion_rates(
     Args:
         confusion: Rows are the true class, columns the predicted one.
         class_names: The C names.
+        by_sequence: Of single bases, the part of the matrix that each sequence adds.
         n_resamples: Of the bootstrap.
         seed: Of the bootstrap.
     """
     rng = np.random.default_rng(seed)
-    rows = [
-        rng.multinomial(row.sum(), row / max(row.sum(), 1), size=n_resamples)
-        if row.sum()
-        else np.zeros((n_resamples, len(row)), dtype=np.int64)
-        for row in confusion
-    ]
-    drawn = np.stack(rows, axis=1)  # (B, C, C)
+    if by_sequence is None:
+        rows = [
+            rng.multinomial(row.sum(), row / max(row.sum(), 1), size=n_resamples)
+            if row.sum()
+            else np.zeros((n_resamples, len(row)), dtype=np.int64)
+            for row in confusion
+        ]
+        drawn = np.stack(rows, axis=1)  # (B, C, C)
+    else:
+        n_sequences = len(by_sequence)
+        often = rng.multinomial(n_sequences, np.full(n_sequences, 1 / n_sequences), size=n_resamples)
+        drawn = np.tensordot(often, by_sequence, axes=1)
     both = np.concatenate([confusion[None], drawn])
 
     def estimate(values: NDArray[np.float64]) -> Estimate:

@@ -112,10 +112,23 @@ def _of_classes(run: RunRecord, n_resamples: int, seed: int) -> TestEvaluation:
     confusion = np.bincount(labels * n_classes + predicted, minlength=n_classes**2)
     shown = [1] if n_classes == 2 else list(range(n_classes))
     is_clean = None if run.near_copy is None else ~run.near_copy[rows]
+    by_sequence = None
+    if run.kind == "token_classifier":
+        _, place = np.unique(run.sequence[rows], return_inverse=True)
+        cells = (place * n_classes + labels) * n_classes + predicted
+        by_sequence = np.bincount(cells, minlength=(int(place.max()) + 1) * n_classes**2).reshape(
+            -1, n_classes, n_classes
+        )
 
     def separations(kept: NDArray[np.bool_]) -> dict[str, Separation]:
         found = {
-            run.names[c]: separation(scores[kept, c], labels[kept] == c, n_resamples=n_resamples, seed=seed)
+            run.names[c]: separation(
+                scores[kept, c],
+                labels[kept] == c,
+                clusters=None if by_sequence is None else run.sequence[rows][kept],
+                n_resamples=n_resamples,
+                seed=seed,
+            )
             for c in shown
         }
         return {name: each for name, each in found.items() if each is not None}
@@ -126,7 +139,11 @@ def _of_classes(run: RunRecord, n_resamples: int, seed: int) -> TestEvaluation:
     return TestEvaluation(
         n=int(rows.sum()),
         overall=confusion_rates(
-            confusion.reshape(n_classes, n_classes), run.names, n_resamples=n_resamples, seed=seed
+            confusion.reshape(n_classes, n_classes),
+            run.names,
+            by_sequence=by_sequence,
+            n_resamples=n_resamples,
+            seed=seed,
         ),
         separations=separations(np.ones(len(labels), dtype=bool)),
         calibration=calibration(certain, happened),

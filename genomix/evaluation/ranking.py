@@ -1,7 +1,8 @@
 """How well a score ranks positives above negatives: ROC and precision-recall curves, their areas, bootstrap intervals.
 
 Equal scores count as one threshold everywhere. Intervals are percentiles over resamples drawn with replacement within
-positives and within negatives, so that each has as many of both as the data.
+positives and within negatives, so that each has as many of both as the data. Rows that belong together, such as the
+bases of a sequence, are drawn together: as single draws they would make intervals far too narrow.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 N_RESAMPLES = 1000
@@ -93,6 +94,7 @@ def separation(
     scores: Float64[np.ndarray, " n"],
     is_positive: Bool[np.ndarray, " n"],
     *,
+    clusters: Int64[np.ndarray, " n"] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Separation | None:
@@ -101,6 +103,7 @@ def separation(
     Args:
         scores: Higher means positive; none may be NaN.
         is_positive: The truth.
+        clusters: Rows with the same number are drawn together; None: each for itself.
         n_resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -121,7 +124,12 @@ def separation(
     hits, alarms = _by_threshold(np.ones((1, len(scores))), positive, starts)
     areas: list[NDArray[np.float64]] = []
     rocs, precisions = [], []
-    for weights in _resampled_weights(positive, n_resamples, seed):
+    draws = (
+        _resampled_weights(positive, n_resamples, seed)
+        if clusters is None
+        else _resampled_clusters(clusters[order], positive, n_resamples, seed)
+    )
+    for weights in draws:
         drawn = _by_threshold(weights, positive, starts)
         areas.append(np.stack([_auroc(*drawn), _auprc(*drawn)]))
         for each_hits, each_alarms in zip(*drawn, strict=True):
@@ -165,6 +173,25 @@ def _resampled_weights(
         for row in weights:
             for group in groups:
                 row[group] = np.bincount(rng.integers(0, len(group), len(group)), minlength=len(group))
+        yield weights
+
+
+def _resampled_clusters(
+    clusters: NDArray[np.int64], positive: NDArray[np.bool_], n_resamples: int, seed: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each row is drawn with its cluster; draws without positives or without negatives are repeated."""
+    rng = np.random.default_rng(seed)
+    _, place = np.unique(clusters, return_inverse=True)
+    n_clusters = int(place.max()) + 1
+    both = np.array([np.bincount(place, side, n_clusters) > 0 for side in (positive, ~positive)])
+    step = max(1, _WEIGHTS_AT_ONCE // len(positive))
+    for begin in range(0, n_resamples, step):
+        weights = np.empty((min(step, n_resamples - begin), len(positive)))
+        for row in weights:
+            often = np.zeros(n_clusters, dtype=np.int64)
+            while not (both & (often > 0)).any(axis=1).all():
+                often = np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters)
+            row[:] = often[place]
         yield weights
 
 

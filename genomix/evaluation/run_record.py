@@ -7,13 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from genomix_data.errors import InputFileError
 from genomix_data.tables.composition import COLUMNS, Composition
+
+if TYPE_CHECKING:
+    from genomix.heads.sequence_model import HeadKind  # which brings torch
 
 CLASS_KINDS = ("classifier", "variant_classifier", "token_classifier")
 
@@ -39,7 +42,7 @@ class RunRecord:
 
     folder: Path
     result: Mapping[str, Any]
-    kind: str
+    kind: "HeadKind"
     names: tuple[str, ...]
     log: Mapping[str, Float64[np.ndarray, " E"]]
     scores: Float64[np.ndarray, "n C"]
@@ -49,6 +52,11 @@ class RunRecord:
     near_copy: Bool[np.ndarray, " n"] | None
     composition: Composition | None
     leakage: Mapping[str, Any] | None
+
+    @property
+    def truth(self) -> Int64[np.ndarray, " n"] | Float64[np.ndarray, "n C"]:
+        """What ``scores`` are compared with: ``labels`` or ``targets``."""
+        return self.labels if self.targets is None else self.targets
 
 
 def read_run(folder: str | os.PathLike[str]) -> RunRecord:
@@ -64,9 +72,10 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
             f"{str(path)!r} holds a run, but not of one fine-tuning: its result.json has no test metrics."
             f"{_runs_inside(path)} A report is of a folder that genomix finetune wrote."
         )
-    kind = str(result.get("kind", "classifier"))
+    kind: HeadKind = result.get("kind", "classifier")
     names = tuple(str(name) for name in result["class_names"])
-    columns = _columns(path / "test_predictions.tsv", path)
+    predictions = path / "test_predictions.tsv"
+    columns = _columns(predictions, path)
     n = len(columns["row"])
     copies = columns.get("near_copy_in_training")
     is_class = kind in CLASS_KINDS
@@ -75,23 +84,32 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     targets = None
     try:
         if is_class:
-            labels = np.array([index.get(label, -1) for label in columns["label"]], dtype=np.int64)
+            labels = np.array(
+                [-1 if label == "." else index[label] for label in columns["label"]], dtype=np.int64
+            )
         else:
-            targets = np.array([_numbers(columns[name]) for name in names]).T
+            targets = np.array([_numbers(predictions, columns, name) for name in names]).T
         prefix = "predicted_" if kind == "regressor" else "p_"
-        scores = np.array([_numbers(columns[f"{prefix}{name}"]) for name in names]).T
+        scores = np.array([_numbers(predictions, columns, f"{prefix}{name}") for name in names]).T
+        sequence = np.array(_numbers(predictions, columns, "row")).astype(np.int64) - 1
     except KeyError as error:
         raise InputFileError(
-            f"{str(path / 'test_predictions.tsv')!r} has no column {error.args[0]!r}, which result.json calls for. The "
-            "files are of different runs; run genomix finetune again."
+            f"{str(predictions)!r} has no column, or result.json no class, that is called "
+            f"{error.args[0]!r}. The files are of different runs; run genomix finetune again."
         ) from error
-    sequence = np.array(_numbers(columns["row"])).astype(np.int64) - 1
+    if not np.isfinite(scores).all():
+        raise InputFileError(
+            f"{str(predictions)!r} is damaged: {int((~np.isfinite(scores)).sum()):,} predictions are missing or not "
+            "finite. Run genomix finetune again."
+        )
+    log = path / "metrics.csv"
+    logged = _columns(log, path)
     return RunRecord(
         folder=path,
         result=result,
         kind=kind,
         names=names,
-        log={name: np.array(_numbers(cells)) for name, cells in _columns(path / "metrics.csv", path).items()},
+        log={name: np.array(_numbers(log, logged, name)) for name in logged},
         scores=scores,
         labels=labels,
         targets=targets,
@@ -134,14 +152,25 @@ def _columns(file: Path, folder: Path) -> dict[str, list[str]]:
             f"{str(folder)!r} has no {file.name}; a report needs it. Run genomix finetune again."
         )
     with file.open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.reader(handle, delimiter="\t" if file.suffix == ".tsv" else ","))
+        # tab-separated tables are written as they are: a quotation mark in a class name is part of it
+        rows = list(
+            csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if file.suffix == ".tsv"
+            else csv.reader(handle)
+        )
     if len(rows) < 2 or any(len(row) != len(rows[0]) for row in rows):
         raise InputFileError(f"{str(file)!r} has no rows, or rows of unequal length; it is damaged.")
     return {name: [row[place] for row in rows[1:]] for place, name in enumerate(rows[0])}
 
 
-def _numbers(cells: Sequence[str]) -> list[float]:
-    return [math.nan if cell in ("", ".", "nan") else float(cell) for cell in cells]
+def _numbers(file: Path, columns: Mapping[str, Sequence[str]], name: str) -> list[float]:
+    try:
+        return [math.nan if cell in ("", ".", "nan") else float(cell) for cell in columns[name]]
+    except ValueError as error:
+        raise InputFileError(
+            f"{str(file)!r} is damaged: a number is expected in its column {name!r} ({error}). "
+            "Run genomix finetune again."
+        ) from error
 
 
 def _composition(folder: Path, n_sequences: int) -> Composition | None:
@@ -154,4 +183,4 @@ def _composition(folder: Path, n_sequences: int) -> Composition | None:
             f"{str(file)!r} has {len(columns['row'])} rows, but the test had {n_sequences} sequences. The files are of "
             "different runs; run genomix finetune again."
         )
-    return Composition(*(np.array(_numbers(columns[name])) for name in COLUMNS))
+    return Composition(*(np.array(_numbers(file, columns, name)) for name in COLUMNS))

@@ -22,6 +22,8 @@ from genomix_kernels.skinny_linear import skinny_linear
 
 QUERY_BLOCK = 1024
 """Queries that attend at a time to a cache: bounds the memory of the mask, ``QUERY_BLOCK x (cached + new)``."""
+CPU_QUERY_BLOCK = 128
+"""On a CPU no launch is saved by larger blocks, and what a block's last query does not see yet is not computed."""
 
 
 class RotaryAttention(KeepsPrecision):
@@ -149,8 +151,9 @@ def attend(
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(new, everything))
     columns = torch.arange(everything, device=q.device)
     blocks = []
-    for begin in range(0, new, QUERY_BLOCK):
-        rows = torch.arange(old + begin, old + min(begin + QUERY_BLOCK, new), device=q.device)
+    size = QUERY_BLOCK if q.is_cuda else CPU_QUERY_BLOCK
+    for begin in range(0, new, size):
+        rows = torch.arange(old + begin, old + min(begin + size, new), device=q.device)
         seen = (columns <= rows[:, None])[None, None]
         if start is not None:
             after_start = columns >= start[:, None]
@@ -159,7 +162,7 @@ def attend(
         last = int(rows[-1]) + 1
         blocks.append(
             F.scaled_dot_product_attention(
-                q[:, :, begin : begin + QUERY_BLOCK],
+                q[:, :, begin : begin + size],
                 keys[:, :, :last],
                 values[:, :, :last],
                 attn_mask=seen[..., :last],

@@ -35,10 +35,22 @@ def settle(policy: Recompute, x: Tensor, n_blocks: int, saved_bytes: int) -> lis
         return [policy] * n_blocks
     if not x.is_cuda:
         return ["none"] * n_blocks
-    room = ROOM * torch.cuda.get_device_properties(x.device).total_memory
-    n_kept = min(n_blocks, int(room / (saved_bytes * x.numel())))
+    total_memory = torch.cuda.get_device_properties(x.device).total_memory
+    n_kept = n_kept_blocks(x.numel(), n_blocks, saved_bytes, total_memory)
     # the last blocks are kept: their backward passes come first, and free memory before others need it
     return ["block" if block < n_blocks - n_kept else "none" for block in range(n_blocks)]
+
+
+def n_kept_blocks(n_features: int, n_blocks: int, saved_bytes: int, total_memory: int) -> int:
+    """Return how many blocks ``auto`` keeps whole.
+
+    Args:
+        n_features: Tokens times width of the residual stream.
+        n_blocks: Blocks that it goes through.
+        saved_bytes: What a block keeps for each feature of each token.
+        total_memory: Of the GPU.
+    """
+    return min(n_blocks, int(ROOM * total_memory / (saved_bytes * n_features)))
 
 
 def recomputed(function: Callable[..., T], *inputs: Any, has_dropout: bool = True) -> T:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from genomix.report.canvas import picture
+from genomix.report.canvas import picture, shown_name
 from genomix.report.logo import draw_logo, one_letter_heights
 
 BASES_IN_A_ROW = 100
@@ -56,7 +56,7 @@ def draw_attributions(path: str | os.PathLike[str], sequences: Sequence[LogoRow]
             margin = 0.06 * (high - low) or 1.0
             axes.set(xlim=(begin - 0.5, begin + in_a_row - 0.5), ylim=(low - margin, high + margin))
             if begin == 0:
-                axes.set_title(each.title, fontsize=9, loc="left")
+                axes.set_title(shown_name(each.title, 100), fontsize=9, loc="left")
             axes.set_ylabel(label, fontsize=9)
             axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,28 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "genomix",
 }
+
+
+def shown_name(name: str, limit: int = 32) -> str:
+    """Return a name from data as text that matplotlib draws as it is, its middle left out where it is too long.
+
+    Dollars would be read as mathematics, and what begins with an underscore is kept out of legends.
+    """
+    if len(name) > limit:
+        tail = limit // 2
+        name = f"{name[: limit - tail - 1]}…{name[-tail:]}"
+    plain = name.replace("$", r"\$")
+    return f"\N{WORD JOINER}{plain}" if plain.startswith("_") else plain
+
+
+def name_places(axes: Axes, names: Sequence[str], room: int) -> None:
+    """Name the places 0, 1, ... of the x axis, aslant where a name has more letters than there is room for."""
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    axes.set_xticks(range(len(names)), names)
+    if longest > room:
+        axes.tick_params(axis="x", labelrotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
 
 
 @dataclass(slots=True)

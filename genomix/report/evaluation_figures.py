@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from genomix.evaluation.proportions import Bin, Calibration
 from genomix.evaluation.ranking import Curve, Separation
-from genomix.report.canvas import COLOURS, INK, SOFT, drawing
+from genomix.report.canvas import COLOURS, INK, SOFT, drawing, name_places, shown_name
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
@@ -25,7 +25,7 @@ def roc_with_bands(curves: Mapping[str, Separation]) -> str:
         axes = drawn.axes()
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
         for index, (name, found) in enumerate(list(curves.items())[:MOST_CURVES]):
-            _curve(axes, found.roc, index, f"{name}: {found.auroc.value:.3f}")
+            _curve(axes, found.roc, index, f"{shown_name(name)}: {found.auroc.value:.3f}")
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         _unit_square(axes)
         axes.legend(fontsize=9, loc="lower right", title="AUROC", title_fontsize=9)
@@ -37,7 +37,7 @@ def precision_recall_with_bands(curves: Mapping[str, Separation]) -> str:
     with drawing(4.4, 4.1) as drawn:
         axes = drawn.axes()
         for index, (name, found) in enumerate(list(curves.items())[:MOST_CURVES]):
-            _curve(axes, found.pr, index, f"{name}: {found.auprc.value:.3f}", is_step=True)
+            _curve(axes, found.pr, index, f"{shown_name(name)}: {found.auprc.value:.3f}", is_step=True)
             axes.axhline(found.prevalence, color=COLOURS[index], linestyle=":", linewidth=1)
         axes.set(xlabel="recall", ylabel="precision", aspect="equal")
         _unit_square(axes)
@@ -64,13 +64,15 @@ def _unit_square(axes: Axes) -> None:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
 
 
-def calibration_plot(found: Calibration, event: str) -> str:
+def calibration_plot(found: Calibration, event: str, things: str = "sequences") -> str:
     """Return observed frequency over predicted probability, with intervals, above how many fall in each bin.
 
     Args:
         found: What to draw.
         event: What the probability is of.
+        things: What is counted.
     """
+    event = shown_name(event, 24)
     with drawing(4.4, 4.4) as drawn:
         upper, lower = drawn.figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         upper.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
@@ -85,7 +87,7 @@ def calibration_plot(found: Calibration, event: str) -> str:
             color=COLOURS[0],
             alpha=0.55,
         )
-        lower.set(xlabel=f"predicted probability of {event}", ylabel="sequences")
+        lower.set(xlabel=f"predicted probability of {event}", ylabel=things)
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     return drawn.svg
 
@@ -189,10 +191,9 @@ def scores_by_class(groups: Mapping[str, NDArray[np.float64]], *, y_label: str) 
             low, middle, high = np.percentile(scores, [25, 50, 75])
             axes.plot([place, place], [low, high], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
             axes.scatter([place], [middle], s=34, color="white", edgecolors=INK, linewidths=1.4, zorder=5)
-        axes.set_xticks(
-            range(len(groups)), [f"{name}\nn = {len(scores):,}" for name, scores in groups.items()]
-        )
-        axes.set(ylabel=y_label, xlim=(-0.6, len(groups) - 0.4))
+        names = [f"{shown_name(name, 24)}\nn = {len(scores):,}" for name, scores in groups.items()]
+        name_places(axes, names, room=15)
+        axes.set(ylabel=shown_name(y_label), xlim=(-0.6, len(groups) - 0.4))
         axes.grid(visible=False, axis="x")
     return drawn.svg
 
@@ -268,13 +269,13 @@ def scores_by_position(
                 marker=MARKERS[place % len(MARKERS)],
                 alpha=0.6,
                 linewidths=0,
-                label=name,
+                label=shown_name(name),
             )
         starts = np.flatnonzero(np.append(True, is_break[1:]))
         for start in starts[1:]:
             axes.axvline((x[start] + x[start - 1]) / 2, color=SOFT, linestyle=":", linewidth=0.9)
         _position_ticks(axes, x, positions, starts)
-        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set(xlabel=shown_name(x_label, 100), ylabel=shown_name(y_label))
         axes.grid(visible=False, axis="x")
         handles, labels = axes.get_legend_handles_labels()
         drawn.figure.legend(
@@ -319,5 +320,6 @@ def predicted_and_measured(
         high = float(max(measured.max(), predicted.max()))
         axes.plot([low, high], [low, high], color=SOFT, linestyle=":", linewidth=1)
         axes.scatter(measured[rows], predicted[rows], s=9, color=COLOURS[0], alpha=0.45, linewidths=0)
+        name = shown_name(name, 24)
         axes.set(xlabel=f"{name}, measured", ylabel=f"{name}, predicted")
     return drawn.svg

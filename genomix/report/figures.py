@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genomix.report.canvas import COLOURS, INK, SOFT, drawing
+from genomix.report.canvas import COLOURS, INK, SOFT, drawing, name_places, shown_name
 
 
 def training_curve(
@@ -79,7 +79,9 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> s
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(3.4, 0.8 * len(class_names) + 1.8)
-    with drawing(side + 0.4, side) as drawn:
+    names = [shown_name(name, 24) for name in class_names]
+    beside = 0.08 * max(0, max(map(len, names)) - 8)  # inches that long names take beside the matrix
+    with drawing(side + 0.4 + beside, side + beside / 2) as drawn:
         axes = drawn.axes()
         axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
         axes.grid(visible=False)
@@ -93,9 +95,8 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> s
                     va="center",
                     color="white" if share[row, column] > 0.6 else INK,
                 )
-        ticks = range(len(class_names))
-        axes.set_xticks(ticks, class_names)
-        axes.set_yticks(ticks, class_names)
+        name_places(axes, names, room=9)
+        axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
     return drawn.svg

@@ -221,6 +221,11 @@ def _errors(run: RunRecord, found: TestEvaluation) -> list[Section]:
     return [Section(title="Where it is wrong", paragraphs=lines, figures=drawn, tables=tables)]
 
 
+_COMPARED = (
+    "n", "accuracy", "mcc", "f1", "auroc", "median_auroc", "auprc", "pearson", "spearman", "r2", "loss"
+)  # fmt: skip
+"""Metrics of any kind of head that are given with and without near copies."""
+
 _SHARED = {
     "n": "test sequences",
     "identical": "also in training, same strand",
@@ -253,7 +258,7 @@ def _leakage(run: RunRecord, found: TestEvaluation) -> list[Section]:
     if clean is not None:
         pairs = [
             (name, run.result["test"].get(name), clean.get(name))
-            for name in ("n", "accuracy", "mcc", "f1", "auroc", "auprc", "loss")
+            for name in _COMPARED
             if isinstance(clean.get(name), int | float)
         ]
         tables.append(

@@ -22,18 +22,37 @@ def test_section(run: RunRecord, found: TestEvaluation) -> Section:
     """Return the section on the test set, by the kind of the head."""
     if run.kind in CLASS_KINDS:
         return _classes(run, found)
-    return _labels(found) if run.kind == "multilabel" else _numbers(run, found)
+    return _labels(run, found) if run.kind == "multilabel" else _numbers(run, found)
 
 
 def _curve_figures(found: TestEvaluation) -> list[Figure]:
     if not found.separations:
         return []
+    n, most = len(found.separations), drawings.MOST_CURVES
+    left = f" The first {most} of {n} are drawn." if n > most else ""
     return [
-        Figure(svg=drawings.roc_with_bands(found.separations), caption="ROC, with 95 % bootstrap bands."),
+        Figure(
+            svg=drawings.roc_with_bands(found.separations), caption=f"ROC, with 95 % bootstrap bands.{left}"
+        ),
         Figure(
             svg=drawings.precision_recall_with_bands(found.separations),
-            caption="Precision and recall, with 95 % bootstrap bands.",
+            caption=f"Precision and recall, with 95 % bootstrap bands.{left}",
         ),
+    ]
+
+
+def _how_judged(run: RunRecord, found: TestEvaluation) -> list[str]:
+    """Return how the test set was used, and what the intervals are of."""
+    within = {
+        "token_classifier": " of whole sequences, because neighboring bases are no independent draws",
+        "multilabel": " within the two sides of each label",
+        "regressor": "",
+    }.get(run.kind, " within the true classes")
+    return [
+        "The test set was scored once, after everything had been chosen on validation."
+        if run.result.get("protocol", "holdout") != "paper"
+        else "The test set chose the epoch, as in HyenaDNA's publication: this result is optimistic.",
+        f"Intervals are 95 % percentiles of {found.resamples:,} bootstrap resamples{within}.",
     ]
 
 
@@ -53,7 +72,9 @@ def _classes(run: RunRecord, found: TestEvaluation) -> Section:
         event = run.names[1] if len(run.names) == 2 else "right"
         drawn.append(
             Figure(
-                svg=drawings.calibration_plot(found.calibration, event),
+                svg=drawings.calibration_plot(
+                    found.calibration, event, "bases" if run.kind == "token_classifier" else "sequences"
+                ),
                 caption=f"Calibration: expected error {found.calibration.error:.3f}, Brier score "
                 f"{found.calibration.brier:.3f}. On the dotted line probabilities are frequencies.",
             )
@@ -80,10 +101,7 @@ def _classes(run: RunRecord, found: TestEvaluation) -> Section:
     return Section(
         title="Test",
         paragraphs=[
-            "The test set was scored once, after everything had been chosen on validation."
-            if run.result.get("protocol", "holdout") != "paper"
-            else "The test set chose the epoch, as in HyenaDNA's publication: this result is optimistic.",
-            f"Intervals are 95 % percentiles of {found.resamples:,} bootstrap resamples within the true classes.",
+            *_how_judged(run, found),
             *(str(note) for note in test.get("notes", [])),
         ],
         figures=drawn,
@@ -108,7 +126,7 @@ def _area_rows(separations: Mapping[str, Separation]) -> list[tuple[str, Any]]:
     return found
 
 
-def _labels(found: TestEvaluation) -> Section:
+def _labels(run: RunRecord, found: TestEvaluation) -> Section:
     ranked = sorted(found.separations.items(), key=lambda item: -item[1].auroc.value)
     shown = ranked if len(ranked) <= ROWS_SHOWN else ranked[: ROWS_SHOWN // 2] + ranked[-ROWS_SHOWN // 2 :]
     rows = [
@@ -128,7 +146,7 @@ def _labels(found: TestEvaluation) -> Section:
     )
     return Section(
         title="Test",
-        paragraphs=[median, *more],
+        paragraphs=[median, *more, *_how_judged(run, found)],
         figures=_curve_figures(found),
         tables=[
             Table(
@@ -154,4 +172,11 @@ def _numbers(run: RunRecord, found: TestEvaluation) -> Section:
         [name, *(str(each) for each in measures.values())] for name, measures in found.correlations.items()
     ]
     columns = ["target", *(f"{name} (95 % CI)" for name in next(iter(found.correlations.values()), {}))]
-    return Section(title="Test", figures=drawn, tables=[Table(columns=columns, rows=table)] if table else [])
+    left = len(run.names) - drawings.MOST_CURVES
+    lines = [f"The first {drawings.MOST_CURVES} of {len(run.names)} targets are drawn."] if left > 0 else []
+    return Section(
+        title="Test",
+        paragraphs=[*_how_judged(run, found), *lines],
+        figures=drawn,
+        tables=[Table(columns=columns, rows=table)] if table else [],
+    )

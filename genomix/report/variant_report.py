@@ -1,6 +1,7 @@
 """The report of `genomix evaluate variants`: curves, scores by class and along the contig, and what was left out."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,11 @@ def _correlation_tables(found: VariantEvaluation) -> list[Table]:
     return [Table(columns=["scores", "Spearman"], rows=rows, caption="Rank correlation of the scores.")]
 
 
-def _classes_shown(found: VariantEvaluation) -> list[str]:
-    """Return the classes that drawings show: positive ones first, the most frequent of each side."""
+def _classes_shown(found: VariantEvaluation, counts: Mapping[str, int]) -> list[str]:
+    """Return the classes that drawings show: positive ones first, those of each side with most scored variants."""
     sides = [
-        sorted(side, key=lambda name: -found.n_by_class[name]) for side in (found.positive, found.negative)
+        sorted((name for name in side if counts.get(name)), key=lambda name: -counts[name])
+        for side in (found.positive, found.negative)
     ]
     positive = sides[0][: max(1, CLASSES_SHOWN - len(sides[1]), CLASSES_SHOWN // 2)]
     return positive + sides[1][: CLASSES_SHOWN - len(positive)]
@@ -165,12 +167,13 @@ def _by_class(found: VariantEvaluation) -> Section:
         groups = {name: each for name, each in groups.items() if len(each)}
         rows += [[score.name, name, *_quantiles(each)] for name, each in groups.items()]
         if len(drawn) < figures.MOST_CURVES:
-            shown = {name: groups[name] for name in _classes_shown(found) if name in groups}
+            names = _classes_shown(found, {name: len(each) for name, each in groups.items()})
+            shown = {name: groups[name] for name in names}
             drawn.append(
                 Figure(
                     svg=figures.scores_by_class(shown, y_label=score.name),
                     caption=f"{score.name} by class: points as wide as their density, quartiles (bar), median "
-                    f"(ring).{_beyond(np.concatenate(list(shown.values())))}",
+                    f"(ring).{_beyond(np.concatenate(list(shown.values())))}{_not_drawn(len(groups) - len(shown))}",
                     is_wide=len(shown) > 3,
                 )
             )
@@ -186,6 +189,10 @@ def _by_class(found: VariantEvaluation) -> Section:
     )
 
 
+def _not_drawn(n_classes: int) -> str:
+    return f" Classes with fewer variants are not drawn: {n_classes:,}." if n_classes else ""
+
+
 def _beyond(scores: NDArray[np.float64]) -> str:
     n = figures.n_beyond(scores)
     return f" {n:,} far off are drawn at the ends of the axis." if n else ""
@@ -199,21 +206,23 @@ def _quantiles(scores: NDArray[np.float64]) -> list[str]:
 def _by_position(found: VariantEvaluation) -> Section:
     score = found.scores[0]
     values = found.variants.scores[score.name]
-    kept = (found.is_positive | found.is_negative) & np.isfinite(values)
+    labels = np.array([name or "" for name in found.variants.labels], dtype=object)
+    judged = (found.is_positive | found.is_negative) & np.isfinite(values)
+    n_by_class = Counter(labels[judged])
+    classes = _classes_shown(found, n_by_class)
+    kept = judged & np.isin(labels, classes)
     chroms = np.array([allele.chrom for allele in found.variants.alleles], dtype=object)
     names, counts = np.unique(chroms[kept].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:CONTIGS_SHOWN]
-    classes = _classes_shown(found)
     drawn = []
     for chrom in names[order]:
         rows = np.flatnonzero(kept & (chroms == chrom))
-        labels = [found.variants.labels[row] or "" for row in rows]
         drawn.append(
             Figure(
                 svg=figures.scores_by_position(
                     np.array([found.variants.alleles[row].pos for row in rows]),
                     values[rows],
-                    labels,
+                    labels[rows].tolist(),
                     classes,
                     x_label=f"position on {chrom} (stretches without variants are cut short)",
                     y_label=score.name,
@@ -223,13 +232,12 @@ def _by_position(found: VariantEvaluation) -> Section:
             )
         )
     left = len(names) - len(drawn)
-    return Section(
-        title="Scores by position",
-        paragraphs=[f"The {len(drawn)} contigs with most variants are drawn; {left} more are not."]
-        if left
-        else (),
-        figures=drawn,
-    )
+    lines = [f"The {len(drawn)} contigs with most variants are drawn; {left} more are not."] if left else []
+    if n_others := int(judged.sum() - kept.sum()):
+        lines.append(
+            f"{n_others:,} variants of the {len(n_by_class) - len(classes)} classes that have fewest are not drawn."
+        )
+    return Section(title="Scores by position", paragraphs=lines, figures=drawn)
 
 
 def _by_group(found: VariantEvaluation) -> Section:

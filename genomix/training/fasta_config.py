@@ -20,7 +20,7 @@ class FastaDataConfig:
     """Genomes for pretraining, and which part of them is held out.
 
     Held-out bases come from, in this order: the splits of ``bed``; ``valid_contigs`` and ``test_contigs``; or the
-    last ``2 * holdout`` of every contig (first the validation part, then the test part).
+    middle ``2 * holdout`` of every contig (validation left of its centre, the test right of it).
 
     Args:
         fasta: One or several genomes: FASTA (plain or bgzipped), 2bit, GenBank, a folder, or a token store.

@@ -28,6 +28,7 @@ from genomix.training.optim import layer_lr_scale, parameter_groups
 from genomix.training.results import EpochPoint, LossPoint
 from genomix.training.schedule import learning_rate
 from genomix.training.screen import Screen
+from genomix_data.errors import ConfigError
 from genomix_data.sampler import mix64
 from genomix_data.table_dataset import SampleOrder
 
@@ -72,8 +73,13 @@ class FinetuneLoop:
         self.valid_truth = valid_truth
         self.device = device
         trainer = config.trainer
-        self.batches_per_epoch = -(-train.n // config.data.batch_size)
-        self.steps = max(1, trainer.max_epochs * self.batches_per_epoch // trainer.accumulate)
+        n_batches = trainer.max_epochs * -(-train.n // config.data.batch_size)
+        self.steps = n_batches // trainer.accumulate
+        if not self.steps:
+            raise ConfigError(
+                f"trainer.accumulate is {trainer.accumulate}, but the whole run has {n_batches:,} batches, so that not "
+                "one step would be made. Lower it, or raise trainer.max_epochs."
+            )
         self.history: list[LossPoint] = []
         self.validation: list[EpochPoint[Any]] = []
         self.best: EpochPoint[Any] | None = None

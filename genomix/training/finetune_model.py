@@ -13,20 +13,17 @@ from genomix.inference.examples import Examples, Slots
 from genomix.inference.predict import Inputs, encode_inputs, longest_input
 from genomix.models.families import AnyConfig, AnyLanguageModel
 from genomix.models.hyenadna.config import HyenaDNAConfig
-from genomix.models.registry import build_model, get_model
-from genomix.training.config import ModelConfig
+from genomix.models.registry import build_model
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.finetune_data import Parts
 from genomix.training.finetune_method import FullConfig, LoraMethodConfig, ProbeConfig, SoftPromptConfig
 from genomix.training.objectives import Objective, objective_of
+from genomix.training.starting_model import finetuned_model
 from genomix_data.errors import ConfigError
 from genomix_data.table_dataset import complement_table
 from genomix_data.tables.bases import BaseTable
 from genomix_data.tables.pairs import PairTable
 from genomix_data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
-
-MAY_DIFFER = ("embed_dropout", "resid_dropout")
-"""What may be set for a model that starts from a checkpoint; all else comes from there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,43 +143,14 @@ def _start(config: FinetuneConfig) -> tuple[FinetuneConfig, AnyLanguageModel, To
     # Weights that are trained are trained in fp32, whatever they are stored in.
     dtype = torch.float32 if isinstance(config.method, FullConfig) else None
     loaded = load_model(model.init, dtype=dtype, expect="language_model")
-    architecture = _architecture(model, loaded.config)
+    as_run, _ = finetuned_model(model)
     start = loaded.language_model
-    if isinstance(architecture, HyenaDNAConfig):
-        backbone: AnyLanguageModel = build_model(architecture)
+    if isinstance(as_run.config, HyenaDNAConfig):
+        backbone: AnyLanguageModel = build_model(as_run.config)
         backbone.load_state_dict(start.state_dict())
     else:
         backbone = start.train()
-    run = dataclasses.replace(
-        config, model=ModelConfig(name=model.name, config=architecture, init=model.init)
-    )
-    return run, backbone, loaded.tokenizer, loaded.sha256
-
-
-def _architecture(model: ModelConfig, start: AnyConfig) -> AnyConfig:
-    """Return the config of a checkpoint, with the dropout that is asked for.
-
-    Raises:
-        ConfigError: if anything else is asked for that it has not.
-    """
-    row = get_model(model.name).config
-    asked = {
-        field.name: getattr(model.config, field.name)
-        for field in dataclasses.fields(model.config)
-        if getattr(model.config, field.name) != getattr(row, field.name)
-    }
-    changes: dict[str, Any] = {}
-    for name, value in asked.items():
-        if hasattr(start, name) and value == getattr(start, name):
-            continue
-        if name not in MAY_DIFFER or not hasattr(start, name):
-            has = f"has {name}={getattr(start, name)}" if hasattr(start, name) else f"has no {name}"
-            raise ConfigError(
-                f"model.{name}={value} does not go with model.init={model.init}: the architecture comes from that "
-                f"checkpoint, which {has}. Leave it out."
-            )
-        changes[name] = value
-    return dataclasses.replace(start, **changes)
+    return dataclasses.replace(config, model=as_run), backbone, loaded.tokenizer, loaded.sha256
 
 
 def _tokenizer_for(config: AnyConfig) -> Tokenizer:

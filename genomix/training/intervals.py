@@ -132,7 +132,8 @@ class _Regression:
         found: dict[str, list[NDArray[np.float64]]] = {"pearson": [], "r2": [], "mse": []}
         for x, y in zip(self.scores.T, self.truth.T, strict=True):
             known = np.isfinite(y)
-            w, x, y = weights[:, known], x[known], y[known]
+            # about the mean of the truth, or rounding would give a target that does not vary a variance
+            w, x, y = weights[:, known], x[known] - y[known].mean(), y[known] - y[known].mean()
             n = np.maximum(w.sum(axis=1), 1)
             mean_x, mean_y = w @ x / n, w @ y / n
             var_x, var_y = w @ (x * x) / n - mean_x**2, w @ (y * y) / n - mean_y**2

@@ -55,7 +55,7 @@ class MetricsLog:
     def __init__(self, folder: RunFolder, *, tensorboard: bool, start_step: int) -> None:
         self.folder = folder
         self._waiting: Row | None = None
-        self._board = _open_board(folder.path / "tensorboard", start_step) if tensorboard else None
+        self._board = _open_board(folder.tensorboard, start_step) if tensorboard else None
 
     def add(self, row: Row, *, now: bool) -> dict[str, float]:
         """Take a row, and return the numbers of the last one written: ``loss``, ``bits_per_base``, ``step``.

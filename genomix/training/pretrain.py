@@ -25,9 +25,11 @@ from genomix.training.build import plain
 from genomix.training.cards import language_model_card
 from genomix.training.config import PretrainConfig
 from genomix.training.crew import Crew, MeshCrew
+from genomix.training.footprint import shortfall
 from genomix.training.held_out import bits_per_base, score_batch_size
 from genomix.training.initial import load_initial, with_checkpoint
-from genomix.training.loop import choose_device, own_random_state
+from genomix.training.loop import choose_device, own_random_state, precision
+from genomix.training.machine_memory import available_bytes
 from genomix.training.metrics_log import require_tensorboard
 from genomix.training.pretrain_loop import PretrainLoop, n_workers
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
@@ -107,7 +109,9 @@ def _pretrain(
         folder.check_free(overwrite=overwrite)
         config, loaded = with_checkpoint(config)
     folder = crew.folder(folder)
-    corpus: Corpus = crew.turn(lambda: _load(config, screen))  # the first may have to index the genomes
+    corpus: Corpus = crew.turn(
+        lambda: load_genomes(config, screen)
+    )  # the first may have to index the genomes
     if state is not None and state["fingerprints"] != list(corpus.fingerprints):
         raise InputFileError(
             "the FASTA files are not those that this run began with. Restore them, or start a new run elsewhere."
@@ -115,6 +119,9 @@ def _pretrain(
     stages = training_stages(corpus, config)
     crew.check(config, stages)
     valid = HeldOutWindows(corpus, "valid", data.seqlen, overlap=data.eval_overlap, limit=data.valid_windows)
+    test = HeldOutWindows(corpus, "test", data.seqlen, overlap=data.eval_overlap)
+    for held_out in (valid, test):
+        held_out.check_not_empty()
     with own_random_state(config.trainer.seed):
         model = build_language_model(config.architecture).to(device)
         model.recompute = config.trainer.recompute
@@ -125,6 +132,7 @@ def _pretrain(
             trainer = config.trainer
             copies = 3 + (trainer.ema_decay is not None)
             check_room(folder, model, copies=copies, keep=trainer.keep_checkpoints)
+            _warn_if_too_large(config, crew, model, device, screen)
             config = _measured(config, screen, model, stages, device)
             folder.prepare(asked)
         crew.take(model, data.soft_mask_loss)
@@ -145,13 +153,32 @@ def _pretrain(
             crew=crew,
         )
         _introduce(screen, config, corpus, device, loop)
-        if loop.task.step < config.trainer.max_steps:
+        if loop.task.step < config.trainer.max_steps and not loop.ended:
             loop.run()
         if loop.ended:
             screen.say(f"  training ended at step {loop.task.step:,}, {loop.ended}")
     best_step = _take_best(folder, crew, loop, screen)
     screen.say("  scoring the test bases, once, with the model and with context models ...", style="dim")
-    return _finish(config, folder, corpus, model, loop, best_step, command, started)
+    return _finish(config, folder, corpus, model, loop, test, best_step, command, started)
+
+
+def _warn_if_too_large(
+    config: PretrainConfig, crew: Crew, model: torch.nn.Module, device: torch.device, screen: Screen
+) -> None:
+    """Say before the first step that a batch will probably not fit into the GPU; costs no step."""
+    if device.type != "cuda":
+        return
+    available = available_bytes(device)
+    assert available is not None
+    warning = shortfall(
+        dataclasses.replace(config, parallel=config.parallel.settled(crew.n)),
+        model,
+        precision(config.trainer, device),
+        available=available,
+        total_memory=torch.cuda.get_device_properties(device).total_memory,
+    )
+    if warning is not None:
+        screen.say(f"  warning: {warning}", style="yellow")
 
 
 def _take_best(folder: RunFolder, crew: Crew, loop: PretrainLoop, screen: Screen) -> int:
@@ -187,7 +214,12 @@ def _measured(
     return dataclasses.replace(config, trainer=dataclasses.replace(trainer, max_steps=steps))
 
 
-def _load(config: PretrainConfig, screen: Screen) -> Corpus:
+def load_genomes(config: PretrainConfig, screen: Screen) -> Corpus:
+    """Return the genomes of a run, split.
+
+    Raises:
+        GenomixError: if they cannot be read, or the settings do not fit them.
+    """
     data = config.data
     held_out = HeldOut(
         bed=data.bed,
@@ -238,12 +270,12 @@ def _finish(
     corpus: Corpus,
     model: HyenaDNA | StripedHyena2,
     loop: PretrainLoop,
+    test: HeldOutWindows,
     best_step: int,
     command: Sequence[str] | None,
     started: float,
 ) -> PretrainResult:
     data = config.data
-    test = HeldOutWindows(corpus, "test", data.seqlen, overlap=data.eval_overlap)
     crew = loop.crew
     batch_size = score_batch_size(data.batch_size, data.seqlen, model.config.d_model, loop.device)
     held_out = bits_per_base(

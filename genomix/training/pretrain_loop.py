@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -105,7 +105,7 @@ class PretrainLoop:
             if trainer.ema_decay is None
             else WeightAverage(model, trainer.ema_decay, state.get("average"))
         )
-        self.ended = ""
+        self.ended = still_ended(config, state)
         self.best_bits: float = state.get("best_bits", math.inf)
         self.train_seconds: float = state.get("train_seconds", 0.0)
         self._since_best: int = state.get("since_best", 0)
@@ -306,6 +306,14 @@ class PretrainLoop:
 
     def _tokens_per_step(self, stage: Stage) -> int:
         return stage.tokens_per_batch * self.config.trainer.accumulate
+
+
+def still_ended(config: PretrainConfig, state: Mapping[str, Any]) -> str:
+    """Return why a run had ended before its last step, if it had and what ended it was not raised; empty otherwise."""
+    patience, budget = config.trainer.patience, config.trainer.max_seconds
+    is_patience_over = patience is not None and state.get("since_best", 0) >= patience
+    is_budget_over = budget is not None and state.get("train_seconds", 0.0) > OVERTIME * budget
+    return str(state.get("ended", "")) if is_patience_over or is_budget_over else ""
 
 
 def n_workers(config: PretrainConfig, device: torch.device) -> int:

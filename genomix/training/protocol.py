@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genomix.evaluation.run_record import read_run
 from genomix.training.build import build, plain
 from genomix.training.device import choose_device
 from genomix.training.finetune import finetune
@@ -18,7 +19,8 @@ from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.run_folder import flatten, to_yaml, write_json, write_text
 from genomix.training.screen import Screen
 from genomix.training.side_by_side import JobFailedError, n_workers, run_side_by_side
-from genomix.training.summary import RunRecord, Summary, markdown_table, read_run, summarize
+from genomix.training.starting_model import finetuned_model
+from genomix.training.summary import Summary, headline, markdown_table, summarize
 from genomix_data.errors import ConfigError, InputFileError
 
 if TYPE_CHECKING:
@@ -104,6 +106,11 @@ def run_protocol(
         KeyboardInterrupt: on SIGINT; runs that were finished are kept, and taken up by the next call.
     """
     runs = runs_of(config, output, command)
+    if len(runs) > 1 and (Path(output) / "model").exists():
+        raise InputFileError(
+            f"the folder {str(output)!r} holds a single run, and {len(runs)} are asked for, whose summary would stand "
+            "among its files. Choose another folder."
+        )
     for done in make_runs(runs, overwrite=overwrite, progress=progress):
         if isinstance(done, str):
             raise JobFailedError(done)
@@ -144,16 +151,16 @@ def make_runs(
             else:
                 record = read_run(done.job.folder)
                 values = "  ".join(
-                    f"{name} {value:.4f}" for name, value in record.headline() if value is not None
+                    f"{name} {value:.4f}" for name, value in headline(record) if value is not None
                 )
-                screen.say(f"  {done.job.label}: {values}  ({record.seconds:.0f} s)")
+                screen.say(f"  {done.job.label}: {values}  ({record.result['seconds']:.0f} s)")
                 yield done.job
             bar.update(n_done, {})
 
 
 def write_summary(config: FinetuneConfig, runs: Sequence[Run], output: str | os.PathLike[str]) -> Summary:
     """Return what finished runs say together; with several, it is written beside them."""
-    records: list[RunRecord] = [read_run(run.folder) for run in runs]
+    records = [read_run(run.folder) for run in runs]
     summary = summarize(config, [run.name for run in runs], records)
     if len(runs) > 1:
         folder = Path(output)
@@ -193,13 +200,15 @@ def _is_finished(run: Run) -> bool:
     before = json.loads(path.read_text()).get("provenance", {})
     try:
         # Settings that the version of that run did not have are as they are by default.
-        old = _settings(plain(build(FinetuneConfig, before.get("config", {}))))
-    except ConfigError:
-        old = {}
-    new = _settings(plain(run.config))
+        config = build(FinetuneConfig, before.get("config", {}))
+    except ConfigError as error:
+        raise InputFileError(
+            f"the folder {str(run.folder)!r} holds a run of settings that this version does not read ({error}). "
+            "Replace it with --overwrite, or choose another one."
+        ) from error
+    old = {**_settings(config, before.get("init_sha256")), "fold": before.get("fold", 0)}
+    new = {**_settings(*_as_run(run.config)), "fold": run.fold}
     different = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if before.get("fold", 0) != run.fold:
-        different.append("fold")
     if different:
         key = different[0]
         raise InputFileError(
@@ -209,12 +218,24 @@ def _is_finished(run: Run) -> bool:
     return True
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes a run what it is, by dotted keys; not where it or its data lay."""
-    flat = {key: value for key, value in flatten(config).items() if key not in _NOT_COMPARED}
-    if flat.get("model.init"):  # the architecture is that of the checkpoint
-        flat = {key: value for key, value in flat.items() if not key.startswith("model.")}
-        flat["model.init"] = config["model"]["init"]
+def _as_run(config: FinetuneConfig) -> tuple[FinetuneConfig, str | None]:
+    """Return the settings with the model of the checkpoint, and the hash of its weights.
+
+    Raises:
+        GenomixError: if the checkpoint cannot be used.
+    """
+    if config.model.init is None:
+        return config, None
+    model, sha256 = finetuned_model(config.model)
+    return replace(config, model=model), sha256
+
+
+def _settings(config: FinetuneConfig, init_sha256: str | None) -> dict[str, Any]:
+    """Return what makes a run what it is, by dotted keys; not where it, its data or its checkpoint lay."""
+    flat = {key: value for key, value in flatten(plain(config)).items() if key not in _NOT_COMPARED}
+    if config.model.init is not None:
+        del flat["model.init"], flat["model.name"]
+        flat["SHA-256 of model.init"] = init_sha256
     found: dict[str, Any] = json.loads(json.dumps(flat))
     return found
 

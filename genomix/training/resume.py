@@ -6,7 +6,7 @@ from typing import Any
 from genomix.training.build import plain
 from genomix.training.config import ModelConfig, PretrainConfig
 from genomix.training.crew import Crew
-from genomix.training.pretrain_loop import STATE_KEYS
+from genomix.training.pretrain_loop import STATE_KEYS, still_ended
 from genomix.training.run_checkpoints import newest_state
 from genomix.training.run_folder import RunFolder, check_same_run
 from genomix.training.screen import Screen
@@ -36,11 +36,12 @@ def state_to_resume(config: PretrainConfig, folder: RunFolder, crew: Crew, scree
         folder, crew, STATE_KEYS, lambda line: screen.say(f"  warning: {line}", style="yellow")
     )
     trainer = with_length(config, state).trainer
-    if folder.result.exists() and (state["step"] >= trainer.max_steps or _has_ended(config, state)):
+    if folder.result.exists() and (state["step"] >= trainer.max_steps or still_ended(config, state)):
         more = "trainer.max_steps" if trainer.max_seconds is None else "trainer.max_seconds"
+        is_patience_over = trainer.patience is not None and state.get("since_best", 0) >= trainer.patience
         raise ConfigError(
             f"the run in {str(folder.path)!r} is complete ({state['step']:,} steps). "
-            f"Raise {'trainer.patience' if state.get('ended') else more} to train on."
+            f"Raise {'trainer.patience' if is_patience_over else more} to train on."
         )
     return state
 
@@ -55,8 +56,3 @@ def with_length(config: PretrainConfig, state: dict[str, Any]) -> PretrainConfig
         each = state["train_seconds"] / max(state["step"], 1)
         steps = state["step"] + max(0, int((trainer.max_seconds - state["train_seconds"]) / each))
     return dataclasses.replace(config, trainer=dataclasses.replace(trainer, max_steps=max(steps, 1)))
-
-
-def _has_ended(config: PretrainConfig, state: dict[str, Any]) -> bool:
-    patience = config.trainer.patience
-    return patience is not None and state.get("since_best", 0) >= patience

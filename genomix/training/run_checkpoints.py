@@ -62,10 +62,10 @@ class RunCheckpoints:
 
     def _make_room(self, state: Mapping[str, Any]) -> None:
         needed = tensor_bytes(state) + MARGIN
-        if self.crew.agree(int(_free(self.folder.checkpoints) < needed)) and self.crew.is_first:
+        if self.crew.agree(int(free_bytes(self.folder.checkpoints) < needed)) and self.crew.is_first:
             self._drop_from(1)
-        if self.crew.agree(int(_free(self.folder.checkpoints) < needed)):
-            left = _size(_free(self.folder.checkpoints))
+        if self.crew.agree(int(free_bytes(self.folder.checkpoints) < needed)):
+            left = _size(free_bytes(self.folder.checkpoints))
             raise DiskFullError(
                 f"a checkpoint of step {state['step']:,} needs {_size(needed)}, and the disk of "
                 f"{str(self.folder.checkpoints)!r} has {left} left. The one before is untouched: free some space, then "
@@ -128,9 +128,10 @@ def telling_of_a_full_disk(folder: RunFolder) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if not _is_full(error):
             raise
+        left = _size(free_bytes(folder.path))
         raise DiskFullError(
-            f"the disk of {str(folder.path)!r} is full ({_size(_free(folder.path))} left). What was written before is "
-            "whole: free some space, then continue with --resume."
+            f"the disk of {str(folder.path)!r} is full ({left} left). What was written before is whole: free some "
+            "space, then continue with --resume."
         ) from error
 
 
@@ -147,15 +148,34 @@ def check_room(folder: RunFolder, model: nn.Module, *, copies: int, keep: int) -
         DiskFullError: if they will not.
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    # The best and the exported model are weights alone; the newest is written while the others are there.
-    needed = weights * (copies * (keep + 1) + 3) + MARGIN
-    free = _free(folder.path)
+    needed = run_bytes(weights, copies=copies, keep=keep)
+    free = free_bytes(folder.path)
     if free < needed:
         raise DiskFullError(
             f"the run needs up to {_size(needed)} for checkpoints in {str(folder.path)!r}, and the disk has "
             f"{_size(free)} left. Free some space, choose another folder, or keep fewer of them "
             "(trainer.keep_checkpoints=1)."
         )
+
+
+def run_bytes(weights: int, *, copies: int, keep: int) -> int:
+    """Return the most that the checkpoints of a run take on the disk.
+
+    Args:
+        weights: Bytes of the parameters.
+        copies: As of `check_room`.
+        keep: Likewise.
+    """
+    # The best and the exported model are weights alone; the newest is written while the others are there.
+    return weights * (copies * (keep + 1) + 3) + MARGIN
+
+
+def free_bytes(path: Path) -> int:
+    """Return what the disk of a path has left; the path need not exist yet."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def tensor_bytes(state: Any) -> int:
@@ -208,13 +228,6 @@ def _remove(path: Path) -> bool:
     if folder.is_dir():
         shutil.rmtree(folder)
     return was_there
-
-
-def _free(path: Path) -> int:
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def _is_full(error: BaseException | None) -> bool:

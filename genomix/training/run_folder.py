@@ -56,6 +56,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
+        self.tensorboard = self.path / "tensorboard"
         self.model = self.path / "model"
         self.result = self.path / "result.json"
 
@@ -85,8 +86,9 @@ class RunFolder:
 
     def prepare(self, config_yaml: str) -> None:
         """Make the folder for a new run; the files of an earlier run in it go."""
-        if self.checkpoints.is_dir():
-            shutil.rmtree(self.checkpoints)
+        for stale_folder in (self.checkpoints, self.tensorboard):
+            if stale_folder.is_dir():
+                shutil.rmtree(stale_folder)
         self.checkpoints.mkdir(parents=True)
         for stale in (self.metrics, self.result):
             stale.unlink(missing_ok=True)

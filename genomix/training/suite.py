@@ -55,12 +55,13 @@ def run_suite(
     for done in make_runs(everything, overwrite=overwrite, progress=progress):
         if isinstance(done, str):
             failed.append(done)
-            continue
-        name = owner[done.folder]
-        left[name] -= 1
-        if not left[name]:
+        else:
+            name = owner[done.folder]
+            left[name] -= 1
+            if left[name]:
+                continue
             summaries[name] = write_summary(configs[name], runs[name], folder / name)
-            _write(folder, [summaries[name] for name in configs if name in summaries], failed)
+        _write(folder, [summaries[name] for name in configs if name in summaries], failed)
     return [summaries[name] for name in configs if name in summaries], failed
 
 

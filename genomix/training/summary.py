@@ -3,23 +3,20 @@
 Everything is read from the folders of the runs, so that a summary can be made again at any time.
 """
 
-import csv
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genomix.evaluation.run_record import RunRecord
 from genomix.heads.sequence_model import HeadKind
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.intervals import bootstrap_intervals
 from genomix.training.metrics import Metrics, classification_metrics
 from genomix.training.target_metrics import metrics_of_labels, metrics_of_numbers
 from genomix_data.benchmarks.published import PublishedResult, published_results
-from genomix_data.errors import InputFileError
 
 CLASS_METRICS = ("auroc", "auprc", "mcc", "accuracy", "f1", "loss")
 METRICS: dict[HeadKind, tuple[str, ...]] = {
@@ -39,39 +36,6 @@ NAMES = {
     "median_auroc": "median AUROC",
     "r2": "R2",
 }
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A finished run, as its folder tells it.
-
-    Args:
-        folder: The folder.
-        result: What is in result.json.
-        scores: What the model said of the test set.
-        truth: What that is compared with.
-    """
-
-    folder: Path
-    result: dict[str, Any]
-    scores: NDArray[np.float64]
-    truth: NDArray[Any]
-
-    @property
-    def kind(self) -> HeadKind:
-        """What the outputs mean."""
-        kind: HeadKind = self.result["kind"]
-        return kind
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the run."""
-        return float(self.result["seconds"])
-
-    def headline(self) -> list[tuple[str, float | None]]:
-        """Return the names and values of the first test metrics."""
-        test = self.result["test"]
-        return [(NAMES.get(name, name), test[name]) for name in METRICS[self.kind][:3]]
 
 
 @dataclass(frozen=True)
@@ -150,7 +114,7 @@ class Summary:
                     "name": name,
                     "folder": str(record.folder),
                     "best_epoch": record.result["best_epoch"],
-                    "seconds": record.seconds,
+                    "seconds": float(record.result["seconds"]),
                     "valid": record.result["valid"][record.result["monitor"]],
                 }
                 for name, record in zip(self.names, self.records, strict=True)
@@ -169,28 +133,10 @@ class Summary:
         }
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Return a finished run.
-
-    Raises:
-        InputFileError: if the folder holds none.
-    """
-    try:
-        result = json.loads((folder / "result.json").read_text())
-        with (folder / "test_predictions.tsv").open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputFileError(f"{str(folder)!r} holds no finished run: {error}. Make it again.") from error
-    names, kind = result["class_names"], result["kind"]
-    if kind in ("multilabel", "regressor"):
-        prefix = "p_" if kind == "multilabel" else "predicted_"
-        truth = np.array([[float(row[name] or "nan") for name in names] for row in rows])
-    else:
-        prefix = "p_"
-        index = {name: place for place, name in enumerate(names)}
-        truth = np.array([index.get(row["label"], -1) for row in rows])
-    scores = np.array([[float(row[f"{prefix}{name}"]) for name in names] for row in rows])
-    return RunRecord(folder, result, scores, truth)
+def headline(record: RunRecord) -> list[tuple[str, float | None]]:
+    """Return the names and values of the first test metrics of a run."""
+    test = record.result["test"]
+    return [(NAMES.get(name, name), test[name]) for name in METRICS[record.kind][:3]]
 
 
 def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[RunRecord]) -> Summary:
@@ -207,7 +153,7 @@ def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[Ru
     ensemble = None
     if same_test and len(records) > 1:
         mean = np.mean([record.scores for record in records], axis=0)
-        ensemble = _metrics(mean, first.truth, first.kind, first.result["class_names"])
+        ensemble = _metrics(mean, first.truth, first.kind, first.names)
     return Summary(
         config=config,
         names=tuple(names),
@@ -220,7 +166,7 @@ def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[Ru
 
 
 def _spreads(
-    results: Sequence[dict[str, Any]], kind: HeadKind, intervals: dict[str, tuple[float, float]]
+    results: Sequence[Mapping[str, Any]], kind: HeadKind, intervals: dict[str, tuple[float, float]]
 ) -> dict[str, Spread]:
     found: dict[str, Spread] = {}
     for name in METRICS[kind]:

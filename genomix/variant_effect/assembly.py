@@ -24,6 +24,7 @@ class Assembly:
         check_ref: See `genomix.variant_effect.contract.ScoreOptions`.
         max_ref_mismatch: Likewise.
         ignore_contig_lengths: Likewise.
+        is_part: Whether these are some records of a file whose contigs were looked up before.
 
     Raises:
         ReferenceMismatchError: if no declared contig is in the FASTA, or a contig has another length there. A
@@ -39,11 +40,13 @@ class Assembly:
         check_ref: CheckRef = "w",
         max_ref_mismatch: float = 0.2,
         ignore_contig_lengths: bool = False,
+        is_part: bool = False,
     ) -> None:
         self._genome = genome
         self._declared = declared
         self._check_ref = check_ref
         self._max_mismatch = max_ref_mismatch
+        self._is_part = is_part
         self._resolved: dict[str, str | None] = {}
         self._checked = 0
         self._mismatched = 0
@@ -100,7 +103,7 @@ class Assembly:
         Raises:
             ReferenceMismatchError: if no record's contig is in the FASTA, or all of a small file mismatches.
         """
-        if self._resolved and not any(self._resolved.values()):
+        if self._resolved and not any(self._resolved.values()) and not self._is_part:
             raise self._no_contig_matches(list(self._resolved))
         all_wrong = SMALL_FILE <= self._checked < ENOUGH_TO_JUDGE and self._mismatched == self._checked
         if all_wrong and self._max_mismatch < 1.0:

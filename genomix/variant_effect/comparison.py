@@ -8,13 +8,15 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from genomix.correlation import correlation, mean_ranks
 from genomix.variant_effect.contract import VariantScore
 from genomix.variant_effect.site import Site
+
+Pair = tuple[int, float, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,36 @@ class ExactComparison:
         pearson: Correlation of the scores; None of fewer than two, or where all are alike.
         spearman: Correlation of their ranks; likewise.
         largest_difference: Of a score from the exact one, in the unit of the scores; None of none.
+        pairs: What is compared: hash of the allele, score, and exact score (None where it has none), by hash.
     """
 
     alleles: int
     pearson: float | None
     spearman: float | None
     largest_difference: float | None
+    pairs: tuple[Pair, ...] = ()
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> Self:
+        """Return how the first scores of pairs compare with the second."""
+        kept = tuple(sorted(pairs, key=lambda pair: pair[0]))
+        both = [(given, exact) for _, given, exact in kept if exact is not None]
+        a, b = np.array(both, np.float64).reshape(-1, 2).T
+        return cls(
+            len(a),
+            correlation(a, b),
+            correlation(mean_ranks(a), mean_ranks(b)),
+            float(np.abs(a - b).max()) if len(a) else None,
+            kept,
+        )
+
+    @classmethod
+    def together(cls, parts: Iterable[Self], size: int) -> Self:
+        """Return the comparison of a whole of which each part compared ``size`` alleles: again the smallest hashes."""
+        pairs: dict[int, Pair] = {}
+        for pair in (pair for part in parts for pair in part.pairs):
+            pairs.setdefault(pair[0], pair)
+        return cls.of(pairs[key] for key in sorted(pairs)[:size])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON values."""
@@ -95,15 +121,7 @@ class ScoreSample:
             exact: Gives the exact scores of sites, in their order.
         """
         entries = sorted(self._kept, reverse=True, key=lambda entry: entry[0])
-        given, wanted = [], []
-        for (_, _, llr), scores in zip(entries, exact([site for _, site, _ in entries]), strict=True):
-            if scores[0].llr is not None:
-                given.append(llr)
-                wanted.append(scores[0].llr)
-        a, b = np.array(given, np.float64), np.array(wanted, np.float64)
-        return ExactComparison(
-            len(a),
-            correlation(a, b),
-            correlation(mean_ranks(a), mean_ranks(b)),
-            float(np.abs(a - b).max()) if len(a) else None,
+        exactly = exact([site for _, site, _ in entries])
+        return ExactComparison.of(
+            (-key, llr, scores[0].llr) for (key, _, llr), scores in zip(entries, exactly, strict=True)
         )

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from genomix import __version__
+from genomix.checkpoint.files import read_settings
 from genomix.checkpoint.native import LoadedModel
+from genomix.checkpoint.shipped import located
 from genomix.variant_effect.columns import STATUS_KEY, Column
 from genomix.variant_effect.contract import STATUS_MEANING, ScoreOptions
 from genomix.variant_effect.windows import WINDOW_RULE
@@ -38,13 +40,23 @@ def run_lines(
         f"##genomixCommand={called}; Date={date}",
         f"##genomixModel=<ID={identifier},SHA256={model.sha256},Context={window},Strand={options.strand},"
         f"Reduce={options.reduce},Dtype={options.dtype},Normalized={'yes' if options.normalize else 'no'}"
-        f"{f',Protocol={options.protocol}' if options.protocol else ''}>",
+        f"{f',Protocol={options.protocol}' if options.protocol else ''}{_of_whole_windows(options)}>",
         f"##genomixReference=<ID={_identifier(str(reference['file']))},"
         f"Bases={reference['n_bases']},Contigs={reference['n_contigs']},ContigsSHA256={reference['contigs_sha256']}>",
         f"##genomixWindow=<ID=rule,Mode={options.mode},Stride={'.' if stride is None else stride},"
         f'Horizon={"." if options.horizon is None else options.horizon},Description="{rule}; {scored}">',
         *more,
     ]
+
+
+def _of_whole_windows(options: ScoreOptions) -> str:
+    """Return what else the scores ``cos``, ``l2`` and ``head`` depend on, so that a table of others is not taken."""
+    said = {
+        "Layer": options.layer,
+        "HeadSHA256": read_settings(located(options.head)).get("weights_sha256") if options.head else None,
+        "HeadClass": options.head_class,
+    }
+    return "".join(f",{key}={_identifier(value)}" for key, value in said.items() if value)
 
 
 def info_lines(columns: Sequence[Column]) -> list[str]:

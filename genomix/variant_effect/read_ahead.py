@@ -11,17 +11,21 @@ LONGEST_WAIT_S = 5.0
 """For the thread to end, when its items are no longer wanted."""
 
 
-def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+def read_ahead(items: Iterable[_Item], left: threading.Event | None = None) -> Iterator[_Item]:
     """Yield ``items`` in order, the next one made by a thread meanwhile; at most two wait.
 
     What making an item raises is raised here, in its turn. The thread does not keep an interrupted program alive for
     long, even where it waits for a pipe.
+
+    Args:
+        items: What is made.
+        left: Set as soon as the items are no longer wanted, so that what makes one can stop before it is done.
     """
     ready: queue.Queue[tuple[bool, object]] = queue.Queue(maxsize=1)
-    left = threading.Event()
+    no_longer = left or threading.Event()
 
     def put(entry: tuple[bool, object]) -> bool:
-        while not left.is_set():
+        while not no_longer.is_set():
             try:
                 ready.put(entry, timeout=0.1)
             except queue.Full:
@@ -52,6 +56,6 @@ def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
                 assert isinstance(value, BaseException)
                 raise value
     finally:
-        left.set()
+        no_longer.set()
         # a thread amid work on a GPU must not be there when Python ends; one that waits for a pipe may
         thread.join(LONGEST_WAIT_S)

@@ -9,13 +9,14 @@ from typing import Any
 
 from genomix.variant_effect.columns import Column
 from genomix.variant_effect.comparison import ScoreSample
-from genomix.variant_effect.contract import ScoreSummary, Status
+from genomix.variant_effect.contract import ScoreOptions, ScoreSummary, Status
 from genomix_data.errors import ConfigError
 from genomix_data.journal import Journal
 from genomix_data.vcf.sink import is_stdout
 
 LONGEST_TEXT = 200
 """Characters of a selection that the journal spells out; of a longer one it has the SHA-256."""
+_NOT_IN_HEADER = ("check_ref", "sv", "ignore_contig_lengths", "exact_sample")
 _HAPLOTYPE = "haplotype:"
 _COUNTED = ("normalized", "spelled_out", "from_table", "on_haplotype")
 
@@ -28,6 +29,7 @@ def open_journal(
     run_lines: Sequence[str],
     columns: Sequence[Column],
     selected: Sequence[object],
+    options: ScoreOptions,
 ) -> Journal:
     """Return the journal beside an output, new or as an earlier run left it.
 
@@ -38,7 +40,8 @@ def open_journal(
         kind: Its type.
         run_lines: Header lines on how scores are made.
         columns: That are written.
-        selected: Regions, targets and a table.
+        selected: Regions, targets, a table, and other names of contigs.
+        options: What of them the header does not say: which records have scores, and which come back.
 
     Raises:
         ConfigError: where there can be no journal, or it is of another run.
@@ -56,8 +59,9 @@ def open_journal(
         "output_type": kind,
         # the command may differ in what changes no score, such as --threads; the date does
         "header": [line for line in run_lines if not line.startswith("##genomixCommand=")],
-        "columns": [column.key for column in columns],
+        "columns": [f"{column.key}: {column.description}" for column in columns],
         "selected": [_short(str(each)) for each in selected],
+        "options": {name: getattr(options, name) for name in _NOT_IN_HEADER},
     }
     return Journal(f"{out}.resume", run)
 

@@ -145,7 +145,7 @@ class Scorer:
         left = threading.Event()
         scored = (self._score_block(block, progress, left) for block in ready)
         try:
-            for block in read_ahead(scored) if self._overlaps else scored:
+            for block in read_ahead(scored, left) if self._overlaps else scored:
                 self.n_windows += block.n_windows
                 self.n_normalized += block.counts["normalized"]
                 yield block

@@ -57,9 +57,13 @@ class ShardRange:
 
 
 def range_of(shard: Shard, open_reader: Callable[[], VcfReader]) -> ShardRange:
-    """Return the records of a shard, as even as blocks of 1,024 records allow; reads the file once to count them."""
+    """Return the records of a shard; reads the file once to count them."""
     with open_reader() as reader:
-        n_records = sum(1 for _ in reader)
+        return range_in(shard, sum(1 for _ in reader))
+
+
+def range_in(shard: Shard, n_records: int) -> ShardRange:
+    """Return the records of a shard of a file of so many, as even as blocks of 1,024 records allow."""
     n_blocks = -(-n_records // BLOCK_RECORDS)
     first, stop = (
         min(n_records, n_blocks * part // shard.of * BLOCK_RECORDS)

@@ -53,7 +53,7 @@ def score_vcf(
     regions: RegionsLike | None = None,
     targets: RegionsLike | None = None,
     table: str | os.PathLike[str] | None = None,
-    shard: Shard | None = None,
+    shard: Shard | ShardRange | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> ScoreSummary:
@@ -70,7 +70,8 @@ def score_vcf(
         regions: Only records that overlap these, through the index of the VCF; see `genomix_data.vcf.open_vcf`.
         targets: Only records whose POS is inside these.
         table: Scores that `genomix tile` computed, taken where the table has the allele.
-        shard: Only this part of the records; `genomix.variant_effect.merge` puts the parts together.
+        shard: Only this part of the records; `genomix.variant_effect.merge` puts the parts together. A range, of a
+            caller that has looked through the file, spares counting them and asking whether any contig is known.
         resume: Keep what is done in a folder ``OUT.resume``, and go on from it where it is there.
         progress: Called with the number of alleles done since the last call.
 
@@ -93,8 +94,8 @@ def score_vcf(
         and out is not None
         and Path(out).exists()
     ):
-        _refuse_same_file(Path(vcf), Path(out))
-    if shard is not None and not callable(vcf) and str(vcf) == "-":
+        refuse_same_file(Path(vcf), Path(out))
+    if isinstance(shard, Shard) and not callable(vcf) and str(vcf) == "-":
         raise ConfigError("standard input cannot be read twice, which a shard needs; give a file.")
 
     def open_reader() -> VcfReader:
@@ -103,7 +104,7 @@ def score_vcf(
         keep_bcf = kind in ("b", "u") and not how.haplotypes and not how.sv
         return open_vcf(vcf, keep_bcf=keep_bcf, regions=regions, targets=targets)
 
-    part = ShardRange() if shard is None else range_of(shard, open_reader)
+    part = range_of(shard, open_reader) if isinstance(shard, Shard) else shard or ShardRange()
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader())
         genome = fasta if isinstance(fasta, Genome) else Genome(fasta, contig_map=contig_map)
@@ -113,6 +114,7 @@ def score_vcf(
             check_ref=how.check_ref,
             max_ref_mismatch=how.max_ref_mismatch,
             ignore_contig_lengths=how.ignore_contig_lengths,
+            is_part=isinstance(shard, ShardRange),
         )
         loaded = language_model(model)
         window = window_of(loaded, how.window)
@@ -133,7 +135,8 @@ def score_vcf(
         first = part.first
         if resume:
             source = None if callable(vcf) else vcf
-            journal = open_journal(source, reader.name, out, kind, lines, columns, (regions, targets, table))
+            selected = (regions, targets, table, contig_map)
+            journal = open_journal(source, reader.name, out, kind, lines, columns, selected, how)
             stack.callback(journal.close)
             first = restore(journal, summary, sample, part.first)
 
@@ -162,12 +165,18 @@ def score_vcf(
         summary.faults = dict(checker.found.faults)
         if how.is_approximate and how.exact_sample:
             exactly = replace(
-                how, mode="exact", stride=None, horizon=None, scores=("llr",), head=None, layer=None
+                how,
+                mode="exact",
+                stride=None,
+                horizon=None,
+                scores=("llr",),
+                head=None,
+                head_class=None,
+                layer=None,
             )
 
             def exact_scores(sites: Iterable[Site]) -> Iterator[list[VariantScore]]:
-                plain = replace(exactly, head_class=None)
-                for _, scores in Scorer(genome, loaded, assembly, plain).score(sites, lambda site: site):
+                for _, scores in Scorer(genome, loaded, assembly, exactly).score(sites, lambda site: site):
                     yield scores
 
             summary.against_exact = sample.compare(exact_scores)
@@ -175,7 +184,8 @@ def score_vcf(
     return summary
 
 
-def _refuse_same_file(vcf: Path, out: Path) -> None:
+def refuse_same_file(vcf: Path, out: Path) -> None:
+    """Raise a ConfigError if the output would take the place of the input."""
     if vcf.exists() and vcf.samefile(out):
         raise ConfigError(f"the output {str(out)!r} is the input itself; choose another name.")
 

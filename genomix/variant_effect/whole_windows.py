@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from genomix.checkpoint.native import LoadedModel, load_model
 from genomix.heads.sequence_model import SequenceModel
 from genomix.inference.embed import check_layer, embed
+from genomix.inference.head_scores import meaning
 from genomix.inference.limits import check_length
 from genomix.variant_effect.contract import OF_WHOLE_WINDOWS, ScoreOptions, Status, VariantScore
 from genomix.variant_effect.engine import Engine
@@ -146,8 +145,8 @@ class Head:
             ids = torch.from_numpy(self._loaded.tokenizer.encode(letters).copy()).to(self._engine.device)
             ids = ids.reshape(len(some), len(inputs[some[0]]), -1)
             with self._engine.inference():
-                logits = self._model(ids if ids.shape[1] == 2 else ids[:, 0]).double()
-            for i, value in zip(some, self._values(logits)[:, self._column].tolist(), strict=True):
+                logits = self._model(ids if ids.shape[1] == 2 else ids[:, 0])
+            for i, value in zip(some, meaning(self._model, logits)[:, self._column].tolist(), strict=True):
                 found[i] = value
         return found
 
@@ -157,15 +156,10 @@ class Head:
             by_length.setdefault(len(windows.windows[numbers[0]].letters), []).append(i)
         for length, alike in by_length.items():
             needed = length + self._model.prompt_len
-            what = f"a window of {length:,} bp for {self._loaded.path}"
+            what = f"a window of {length:,} bp for {self._loaded.name}"
             check_length(self._loaded.config, needed, what, "Use a shorter --window.")
             size = self._engine.rows_for(length)
             yield from (alike[i : i + size] for i in range(0, len(alike), size))
-
-    def _values(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        if self._model.kind == "regressor":
-            return logits
-        return logits.sigmoid() if self._model.kind == "multilabel" else logits.softmax(dim=1)
 
 
 def _column(loaded: LoadedModel, model: SequenceModel, wanted: str | None) -> int:
@@ -183,5 +177,5 @@ def _column(loaded: LoadedModel, model: SequenceModel, wanted: str | None) -> in
         return known.index(wanted)
     asked = "no output was named" if wanted is None else f"there is no output {wanted!r}"
     raise ConfigError(
-        f"{asked}; the model in {str(loaded.path)!r} has {preview(known, 12)}. Name one with --head-class."
+        f"{asked}; the model in {loaded.name!r} has {preview(known, 12)}. Name one with --head-class."
     )

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from genomix.checkpoint.shipped import DEFAULT_MODEL
 from genomix.models.registry import MODELS
 from tests.conftest import RunGenomix
 
@@ -13,7 +14,7 @@ def test_doctor_names_devices_kernels_and_what_is_absent(run_genomix: RunGenomix
     assert result.returncode == 0, result.stderr
     checks = json.loads(result.stdout)
     groups = {check["group"] for check in checks}
-    assert groups == {"machine", "packages", "devices", "kernels", "extras"}
+    assert groups == {"machine", "packages", "models that ship", "devices", "kernels", "extras"}
     assert all(check["found"] for check in checks)
     for check in checks:
         if check["group"] in {"devices", "extras"} and check["status"] != "ok":
@@ -33,6 +34,15 @@ def test_models_lists_every_size(run_genomix: RunGenomix, name: str) -> None:
     row = MODELS[name].to_dict()
     assert row["name"] == name
     assert json.loads(json.dumps(row)) == row
+
+
+def test_models_that_ship_come_first(run_genomix: RunGenomix) -> None:
+    first = run_genomix("models").stdout.splitlines()[1]
+    assert first.startswith(DEFAULT_MODEL)
+    assert all(word in first for word in ("1,927,360", "8,192", "fp32", "1.6378 bits per base"))
+    shown = run_genomix("models", DEFAULT_MODEL, "--json")
+    [row] = json.loads(shown.stdout)
+    assert (row["name"], row["config"]["pattern"]) == (DEFAULT_MODEL, "SMLASM")
 
 
 def test_one_model_in_full(run_genomix: RunGenomix) -> None:

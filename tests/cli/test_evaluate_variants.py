@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genomix.checkpoint.native import save_model
+from genomix.checkpoint.shipped import DEFAULT_MODEL, shipped_row
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix_cli.main import app
@@ -83,6 +84,16 @@ def test_scoring_first(inputs: Path, tmp_path: Path, name: str, label: str) -> N
         )
 
 
+def test_without_a_model_the_one_that_ships_scores(inputs: Path, tmp_path: Path) -> None:
+    arguments = [str(inputs / "in.vcf"), "--label", "VERDICT", "--positive", "bad", "--device", "cpu"]
+    report = tmp_path / "report.json"
+    ran = evaluate(*arguments, "-f", str(inputs / "ref.fa"), "--window", "32", "-o", str(report))
+    assert ran.exit_code == 0, ran.stderr
+    about = json.loads(report.read_text())["provenance"]
+    assert about["model"] == DEFAULT_MODEL
+    assert about["model_sha256"] == shipped_row(DEFAULT_MODEL).sha256
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -90,7 +101,7 @@ def test_scoring_first(inputs: Path, tmp_path: Path, name: str, label: str) -> N
         (["--label", "CLAS", "--positive", "LOF"], "Did you mean 'CLASS'"),
         (["--label", "CLASS", "--positive", "LOF"], "has the INFO key 'GMX_LLR'"),
         (["--label", "CLASS", "--positive", "LOF", "-o", "a.pdf"], "written as .html or .json"),
-        (["--label", "CLASS", "--positive", "LOF", "-f", "ref.fa"], "needs both"),
+        (["--label", "CLASS", "--positive", "LOF", "-m", "human-2m"], "needs the genome too"),
         (["--label", "CLASS", "--positive", "LOF", "--window", "9"], "are of scoring"),
         (
             ["--label", "CLASS", "--positive", "LOF", "-f", "a", "-m", "b", "--score-field", "FS"],

@@ -122,7 +122,7 @@ def command(
             n_n += found.letters.count("N")
             gaps.append(abs(found.gap))
     about = {
-        "model": str(loaded.path),
+        "model": loaded.name,
         "model_sha256": loaded.sha256,
         "method": method,
         "target": ", ".join(sorted({each.target for each in attributed})),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from genomix_cli.model_input import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from genomix.evaluation.variants import VariantEvaluation
 
@@ -39,27 +41,30 @@ def command(
         typer.Option(help="INFO key or column, such as a consequence: judge within each value too."),
     ] = None,
     fasta: Annotated[
-        Path | None, typer.Option("-f", "--fasta", "--ref", help="Genome; with -m the file is scored first.")
+        Path | None, typer.Option("-f", "--fasta", "--ref", help="Genome; with it the file is scored first.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("-m", "--model", help="Folder of a pretrained language model.")
+        Path | None,
+        typer.Option(
+            "-m", "--model", help=f"With -f: language model, as of genomix score; default: {DEFAULT_MODEL}."
+        ),
     ] = None,
     window: Annotated[
-        int | None, typer.Option(help="With -m: window in bp; default: 1024 or the model's context.")
+        int | None, typer.Option(help="With -f: window in bp; default: 1024 or the model's context.")
     ] = None,
     strand: Annotated[
-        Literal["both", "forward"], typer.Option(help="With -m: strands that are scored.")
+        Literal["both", "forward"], typer.Option(help="With -f: strands that are scored.")
     ] = "both",
     reduce: Annotated[
-        Literal["sum", "mean"], typer.Option(help="With -m: over the scored bases of the window.")
+        Literal["sum", "mean"], typer.Option(help="With -f: over the scored bases of the window.")
     ] = "sum",
     scored: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With -m: keep the scored variants as VCF or BCF.")
+        Path | None, typer.Option(metavar="FILE", help="With -f: keep the scored variants as VCF or BCF.")
     ] = None,
     contig_map: Annotated[
-        Path | None, typer.Option(help="With -m: two columns of contig names that mean the same.")
+        Path | None, typer.Option(help="With -f: two columns of contig names that mean the same.")
     ] = None,
-    device: Annotated[str, typer.Option(help="With -m: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="With -f: auto, cpu, cuda or cuda:N.")] = "auto",
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -87,7 +92,9 @@ def command(
 
     _check(output or [], fasta, model, score_field, (scored, contig_map, window))
     statuses: dict[str, int] = {}
-    if fasta is not None and model is not None:
+    about: dict[str, str] = {}
+    if fasta is not None:
+        model = model or DEFAULT_MODEL
         from genomix.evaluation.scored_now import score_labelled_variants
         from genomix.variant_effect import ScoreOptions
 
@@ -104,6 +111,7 @@ def command(
                 progress=bar.advance,
             )
         statuses = {status.value: count for status, count in summary.by_status.items()}
+        about = {"model": str(model), "model_sha256": summary.model_sha256}
     else:
         found = read_labelled_variants(
             variants, label=label, score_fields=score_field or ["GMX_LLR"], group=group
@@ -117,7 +125,7 @@ def command(
         n_resamples=resamples,
         seed=seed,
     )
-    _write(evaluation, output or [], statuses, model)
+    _write(evaluation, output or [], statuses, about)
     if as_json:
         import json
 
@@ -141,14 +149,12 @@ def _check(
     for path in outputs:
         if path.suffix.lower() not in (".html", ".json"):
             raise ConfigError(f"-o {str(path)!r}: a report is written as .html or .json; choose one of them.")
-    if (fasta is None) != (model is None):
-        raise ConfigError("scoring needs both, the genome (-f ref.fa) and the model (-m MODEL).")
-    if model is not None and score_fields:
+    if fasta is None and model is not None:
+        raise ConfigError("scoring with -m needs the genome too: -f ref.fa.")
+    if fasta is not None and score_fields:
         raise ConfigError("--score-field names scores that are there already; leave it out, or -f and -m.")
-    if model is None and any(value is not None for value in of_scoring):
-        raise ConfigError(
-            "--window, --scored and --contig-map are of scoring; give -f ref.fa and -m MODEL too."
-        )
+    if fasta is None and any(value is not None for value in of_scoring):
+        raise ConfigError("--window, --scored and --contig-map are of scoring; give -f ref.fa too.")
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -156,21 +162,16 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _write(
-    found: "VariantEvaluation", outputs: list[Path], statuses: dict[str, int], model: Path | None
+    found: "VariantEvaluation", outputs: list[Path], statuses: dict[str, int], about: dict[str, str]
 ) -> None:
     if not outputs:
         return
     import json
 
-    from genomix.provenance import run_record, sha256_of
+    from genomix.provenance import run_record
     from genomix_data.atomic import atomic_file
 
-    record = run_record(variants=found.variants.source)
-    if model is not None:
-        weights = model / "model.safetensors"
-        record["model"] = str(model)
-        if weights.exists():
-            record["model_sha256"] = sha256_of(weights)
+    record = run_record(variants=found.variants.source, **about)
     for path in outputs:
         if path.suffix.lower() == ".json":
             content = {"evaluation": found.to_dict(), "by_status": statuses, "provenance": record}

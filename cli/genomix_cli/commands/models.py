@@ -11,13 +11,15 @@ def command(
     name: Annotated[str | None, typer.Argument(help="Show one model in full, e.g. hyenadna/tiny-1k.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
-    """List the model sizes that genomix knows, or show one of them in full.
+    """List the models that ship with genomix and the sizes that it knows, or show one of them in full.
 
     Example: [bold]genomix models hyenadna/large-1m[/bold]
     """
+    from genomix.checkpoint.shipped import shipped_models, shipped_row
     from genomix.models.registry import MODELS, get_model
 
-    rows = [get_model(name)] if name else list(MODELS.values())
+    ships = [shipped_row(each) for each in shipped_models() if name in (None, each)]
+    rows = ships if name in shipped_models() else [get_model(name)] if name else [*ships, *MODELS.values()]
     if as_json:
         print(json.dumps([row.to_dict() for row in rows], indent=2))
         return
@@ -41,7 +43,7 @@ def command(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("model", "parameters", "context", "layers", "d_model", "precision"):
         table.add_column(title, no_wrap=True, justify="left" if title in ("model", "precision") else "right")
-    table.add_column("published weights", overflow="fold")
+    table.add_column("weights", overflow="fold")
     for row in rows:
         table.add_row(
             row.name,
@@ -49,7 +51,7 @@ def command(
             f"{row.context_len:,}",
             str(row.config.n_layers),
             str(row.config.d_model),
-            getattr(row.config, "weights_precision", "fp32"),
-            row.source or "[dim]none: ours[/dim]",
+            "fp32" if row in ships else getattr(row.config, "weights_precision", "fp32"),
+            row.notes if row in ships else row.source or "[dim]none: a size to train[/dim]",
         )
     out.print(table)

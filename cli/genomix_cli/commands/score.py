@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
+from genomix_cli.ray_input import EngineOption, RayAddressOption, RayWorkersOption, ray_options
 
 if TYPE_CHECKING:
     from genomix_data.regions import Regions
@@ -232,6 +233,9 @@ def command(
             rich_help_panel=_SCALE,
         ),
     ] = False,
+    engine: EngineOption = "local",
+    ray_workers: RayWorkersOption = None,
+    ray_address: RayAddressOption = None,
     contig_map: Annotated[
         Path | None,
         typer.Option(
@@ -253,7 +257,12 @@ def command(
         Literal["float32", "bfloat16"], typer.Option(help="Of the matrix products.", rich_help_panel=_RUN)
     ] = "float32",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all cores.", rich_help_panel=_RUN)
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads; default: all cores. With --engine ray: of each worker.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     strict: Annotated[
         bool,
@@ -274,7 +283,8 @@ def command(
     """
     import torch
 
-    from genomix.variant_effect import OutputOptions, ScoreOptions, Shard, score_vcf
+    from genomix.variant_effect import OutputOptions, ScoreOptions, ScoreSummary, Shard, score_vcf
+    from genomix.variant_effect.on_ray import score_on_ray
     from genomix_cli.console import progress
     from genomix_cli.memory import settled_memory
     from genomix_cli.score_summary import say_summary, write_report
@@ -314,8 +324,19 @@ def command(
         per_strand=per_strand,
         command=_command_line(),
     )
+    cluster = ray_options(engine, ray_address, ray_workers, threads, shard, quiet)
     with settled_memory(), progress("scoring", unit="alleles", quiet=quiet) as bar:
-        summary = score_vcf(
+
+        def on_shard(part: ScoreSummary, n_done: int, n_shards: int) -> None:
+            bar.advance(part.alleles, shards=f"{n_done}/{n_shards}")
+
+        part = None if shard is None else Shard.parse(shard)
+        score = (
+            partial(score_vcf, shard=part, progress=bar.advance)
+            if cluster is None
+            else partial(score_on_ray, cluster=cluster, on_shard=on_shard)
+        )
+        summary = score(
             vcf,
             fasta,
             model,
@@ -326,9 +347,7 @@ def command(
             regions=_regions(regions, regions_file, "-r", "-R"),
             targets=_regions(targets, targets_file, "-t", "-T"),
             table=table,
-            shard=None if shard is None else Shard.parse(shard),
             resume=resume,
-            progress=bar.advance,
         )
     if report is not None:
         write_report(report, summary, model, fasta)

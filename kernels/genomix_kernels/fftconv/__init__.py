@@ -111,6 +111,18 @@ def _load_cuda_phased() -> Callable[..., Tensor]:
     return partial(fftconv_cuda, is_phased=True)
 
 
+def _why_not_cuda_split(*arguments: Any) -> str | None:
+    from genomix_kernels.fftconv.cuda_backend import why_not
+
+    return why_not(*arguments, is_split=True)
+
+
+def _load_cuda_split() -> Callable[..., Tensor]:
+    from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
+
+    return partial(fftconv_cuda, is_split=True)
+
+
 def _why_no_flash_fft_conv() -> str | None:
     from genomix_kernels.fftconv.flash_fft_conv import why_unavailable as why_no_package
 
@@ -139,6 +151,11 @@ register(
 )  # fmt: skip
 register(
     "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
+    why_unavailable=why_unavailable,
+)  # fmt: skip
+# below torch_fft, which serves all that it does, until it has run on a GPU: for those who want it by name
+register(
+    "fftconv", "cuda_split", priority=5, load=_load_cuda_split, supports=_why_not_cuda_split,
     why_unavailable=why_unavailable,
 )  # fmt: skip
 # another library's, for those who want it by name: below torch_fft, which serves all that it does

@@ -1,9 +1,11 @@
 """`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, or up to 262,144 by
-clusters of blocks, three phases beyond.
+clusters of blocks, three phases beyond, or clusters between two other passes.
 
-The three are backends of their own, ``cuda``, ``cuda_cluster`` and ``cuda_phased``.
+The four are backends of their own, ``cuda``, ``cuda_cluster``, ``cuda_phased`` and ``cuda_split``; the last is served
+only if asked for.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from genomix_kernels.cuda_support import why_not_cuda
-from genomix_kernels.fftconv import onepass_cuda, phased_cuda, phased_fine_cuda
+from genomix_kernels.fftconv import onepass_cuda, phased_cuda, phased_fine_cuda, split_cuda, split_plan
 from genomix_kernels.fftconv.phased_plan import LONGEST
 from genomix_kernels.triton_support import launched_on, with_unit_stride
 
@@ -31,17 +33,19 @@ def fftconv_cuda(
     keeps_spectrum: bool = False,
     *,
     is_phased: bool = False,
+    is_split: bool = False,
 ) -> Tensor:
-    """As `fftconv`, in one pass or in three phases; gradients of first order."""
+    """As `fftconv`, in one pass, in three phases or split among clusters; gradients of first order."""
+    kernels = split_cuda if is_split else _kernels_for(u.dtype, is_phased)
     signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
     # one kernel finds the gradient of a gate on its way; several need what the gate has multiplied
     keeps_ungated = (
-        _is_composed(u, pre_gate, post_gate, is_phased)
+        _is_composed(u, pre_gate, post_gate, kernels)
         and torch.is_grad_enabled()
         and post_gate is not None
         and post_gate.requires_grad
     )
-    options = keeps_spectrum, is_phased, keeps_ungated
+    options = keeps_spectrum, kernels, keeps_ungated
     y: Tensor = _LongConvolution.apply(*signals, h, skip, *options)  # type: ignore[no-untyped-call]
     return y
 
@@ -56,11 +60,17 @@ def why_not(
     *,
     is_clustered: bool = False,
     is_phased: bool = False,
+    is_split: bool = False,
 ) -> str | None:
-    """Return why the kernels of one pass, by a block or by clusters, or of three phases cannot serve, or None."""
+    """Return why the kernels of one pass, by a block or by clusters, of three phases or split cannot serve, or None."""
     del keeps_spectrum
-    most = LONGEST if is_phased else onepass_cuda.LONGEST_OF_CLUSTER if is_clustered else onepass_cuda.LONGEST
-    least = onepass_cuda.LONGEST + 1 if is_phased or is_clustered else 1
+    least, most = 1, onepass_cuda.LONGEST
+    if is_split:
+        least, most = split_plan.SHORTEST, split_plan.LONGEST
+    elif is_phased:
+        least, most = onepass_cuda.LONGEST + 1, LONGEST
+    elif is_clustered:
+        least, most = onepass_cuda.LONGEST + 1, onepass_cuda.LONGEST_OF_CLUSTER
     if not least <= u.shape[-1] <= most:
         return f"{u.shape[-1]} tokens are not between {least} and {most}"
     gates = [x for x in (pre_gate, post_gate) if x is not None]
@@ -70,26 +80,26 @@ def why_not(
         return "gates and input differ in dtype"
     if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
         return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
-    oldest = onepass_cuda.OLDEST_WITH_CLUSTERS if is_clustered else OLDEST_CAPABILITY
+    oldest = onepass_cuda.OLDEST_WITH_CLUSTERS if is_clustered or is_split else OLDEST_CAPABILITY
     reason = why_not_cuda(oldest, u, h, skip, *gates)
-    return reason if reason is not None or is_phased else onepass_cuda.why_too_long(u)
+    return reason if reason is not None or is_phased or is_split else onepass_cuda.why_too_long(u)
 
 
-def _kernels_for(dtype: torch.dtype, is_phased: bool) -> Any:
+def _kernels_for(dtype: torch.dtype, is_phased: bool) -> ModuleType:
     """Return the kernels of one pass or of three phases; those have planes in fp16, or in fp32 for fp32 signals."""
     if not is_phased:
         return onepass_cuda
     return phased_fine_cuda if dtype is torch.float32 else phased_cuda
 
 
-def _is_composed(u: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None, is_phased: bool) -> bool:
+def _is_composed(u: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None, kernels: ModuleType) -> bool:
     """Return whether the backward pass is several kernels rather than one.
 
     For clusters with gates one kernel needs more registers than there are: 10.8 ms at 65,536 tokens on an H200, the
     two others 5.0.
     """
     has_gate = pre_gate is not None or post_gate is not None
-    return is_phased or (has_gate and u.shape[-1] > onepass_cuda.LONGEST)
+    return kernels is not onepass_cuda or (has_gate and u.shape[-1] > onepass_cuda.LONGEST)
 
 
 class _LongConvolution(torch.autograd.Function):
@@ -102,16 +112,15 @@ class _LongConvolution(torch.autograd.Function):
         h: Tensor,
         skip: Tensor,
         keeps_spectrum: bool,
-        is_phased: bool,
+        kernels: ModuleType,
         keeps_ungated: bool,
     ) -> Tensor:
         seqlen = u.shape[-1]
         ungated = torch.empty_like(u, memory_format=torch.contiguous_format) if keeps_ungated else None
         with launched_on(u):
-            prepared = _spectrum(h, seqlen, u.dtype, is_phased, keeps_spectrum)
-            convolve = _kernels_for(u.dtype, is_phased).convolve
-            y: Tensor = convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
-        ctx.is_phased, ctx.filter_len, ctx.filter_dtype = is_phased, h.shape[-1], h.dtype
+            prepared = _spectrum(h, seqlen, u.dtype, kernels, keeps_spectrum)
+            y: Tensor = kernels.convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
+        ctx.kernels, ctx.filter_len, ctx.filter_dtype = kernels, h.shape[-1], h.dtype
         # the spectrum, which is as large as the filter, stands for it
         ctx.save_for_backward(u, pre_gate, post_gate, skip, prepared, ungated)
         return y
@@ -124,7 +133,7 @@ class _LongConvolution(torch.autograd.Function):
         du: Tensor | None
         dh: Tensor | None
         with launched_on(u):
-            if not _is_composed(u, pre_gate, post_gate, ctx.is_phased):
+            if not _is_composed(u, pre_gate, post_gate, ctx.kernels):
                 found = onepass_cuda.backward(u, dy, prepared, skip, ctx.filter_len, pre_gate, post_gate)
                 du, d_pre, dh = found.u, found.pre_gate, found.h
                 d_post = found.post_gate
@@ -147,7 +156,7 @@ def _composed_backward(
     """Return the gradients of the input, of its gate, and of the filter."""
     needs_u, needs_pre, _, needs_h, needs_skip, *_ = ctx.needs_input_grad
     du = d_pre = dh = None
-    kernels = _kernels_for(u.dtype, ctx.is_phased)
+    kernels = ctx.kernels
     if needs_u or needs_pre:
         d_pre = None if pre_gate is None else torch.empty_like(u, memory_format=torch.contiguous_format)
         du = kernels.convolve(
@@ -159,18 +168,18 @@ def _composed_backward(
     return du, d_pre, dh
 
 
-def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, is_phased: bool, keeps: bool) -> Tensor:
+def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, kernels: ModuleType, keeps: bool) -> Tensor:
     """Return a filter's spectrum; that of a filter which `keeps` is made once for each of its versions."""
     # a tensor of inference mode does not tell when it changes: nothing is kept of it
     keeps = keeps and not h.is_inference()
-    key = (h._version if keeps else 0, seqlen, dtype, is_phased)
+    key = (h._version if keeps else 0, seqlen, dtype, kernels)
     if keeps and h in _kept and _kept[h][0] == key:
         kept: Tensor = _kept[h][1]
         return kept
-    if is_phased:
-        prepared: Tensor = _kernels_for(dtype, is_phased).spectrum(h.detach().float(), seqlen)
-    else:
+    if kernels is onepass_cuda:
         prepared = onepass_cuda.spectrum(h.detach(), seqlen, dtype)
+    else:
+        prepared = kernels.spectrum(h.detach().float(), seqlen)
     if keeps:
         _kept[h] = (key, prepared)
     return prepared

@@ -24,7 +24,7 @@ OLDEST_WITH_CLUSTERS = (9, 0)
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _COMMON = (
     PACKAGE / "cuda" / "element.cuh",
-    *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange")),
+    *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
 )
 SPECTRUM = CudaSource("onepass_spectrum", (*_COMMON, FOLDER / "onepass_spectrum.cu"))
 CONVOLVE = CudaSource("onepass_convolve", (*_COMMON, FOLDER / "onepass_convolve.cu"))
@@ -85,7 +85,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int, dtype: torch.dtype) -> Int[Te
     prepared = torch.empty(h.shape[0], size + 4, device=h.device, dtype=torch.int32)
     split = SPLIT[size]
     launch(
-        SPECTRUM, _defines(split, dtype, 1), (h.shape[0],), 32 * split.warps, _shared_bytes(split),
+        SPECTRUM, _defines(split, dtype, 1), (h.shape[0],), 32 * split.warps, shared_bytes(split),
         h, prepared, tables(*split, h.device), h.shape[1], cluster=split.cluster,
     )  # fmt: skip
     return prepared
@@ -127,7 +127,7 @@ def convolve(
         "BLOCKS": THREADS_OF_SM // (32 * warps * groups),
     }  # fmt: skip
     launch(
-        CONVOLVE, defines, (chunks, channels), 32 * warps * groups, _shared_bytes(split),
+        CONVOLVE, defines, (chunks, channels), 32 * warps * groups, shared_bytes(split),
         u, pre_gate, post_gate, second_gate, prepared, skip, tables(*split, u.device), y, second, batch, channels,
         seqlen, *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate), chunks,
         cluster=split.cluster,
@@ -272,7 +272,7 @@ def _vector(split: Split, *signals: Tensor | None) -> int:
     return wanted if is_aligned and split.points >= 4 else 1
 
 
-def _shared_bytes(split: Split) -> int:
+def shared_bytes(split: Split) -> int:
     """Return what the slots of a block, the maxima of a row's warps and the barriers of a cluster take."""
     points, warps, cluster = split
     control = 128 * math.ceil(warps * cluster / 32) + (256 if cluster > 1 else 0)
@@ -282,7 +282,7 @@ def _shared_bytes(split: Split) -> int:
 def _backward_shared_bytes(split: Split) -> int:
     points, warps, _cluster = split
     threads = 32 * warps * (WARPS if warps == 1 else 1)
-    return max(128, _shared_bytes(split)) + 32 * points * threads
+    return max(128, shared_bytes(split)) + 32 * points * threads
 
 
 def _element(x: Tensor | None) -> str:

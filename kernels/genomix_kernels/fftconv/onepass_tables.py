@@ -1,8 +1,8 @@
 """Matrices and twiddle factors of the one-pass Fourier transforms, in the order of ``cuda/onepass_tile.cuh``.
 
-A transform of ``N = 256 P W C`` points at frequencies that are shifted by 1/4 is split over the C blocks of a cluster,
-then over the W warps of each. Part ``q`` of S works at frequencies that are shifted by ``(q + f) / S``, where f is the
-shift of the whole. Factors are taken in float64 and rounded to fp16 once.
+A transform of ``N = 256 P W C`` points at frequencies that are shifted (by 1/4 for a real row) is split over the C
+blocks of a cluster, then over the W warps of each. Part ``q`` of S works at frequencies that are shifted by
+``(q + f) / S``, where f is the shift of the whole. Factors are taken in float64 and rounded to fp16 once.
 """
 
 from functools import cache
@@ -18,7 +18,7 @@ def unit(turns: Tensor, scale: float = 1.0) -> Tensor:
 
 
 @cache
-def tables(points: int, warps: int, cluster: int, device: torch.device) -> Tensor:
+def tables(points: int, warps: int, cluster: int, device: torch.device, shift_of_row: float = 0.25) -> Tensor:
     """Return what each lane of each warp reads, int32 words of two fp16 each, ``(cluster * warps, vectors, 32, 4)``.
 
     Args:
@@ -26,8 +26,9 @@ def tables(points: int, warps: int, cluster: int, device: torch.device) -> Tenso
         warps: W, the warps of a block's transform.
         cluster: C, the blocks that share a transform.
         device: Where to put them.
+        shift_of_row: What the whole transform's frequencies are shifted by.
     """
-    of_block = (torch.arange(cluster).double() + 0.25) / cluster
+    of_block = (torch.arange(cluster).double() + shift_of_row) / cluster
     shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
     # a block's transform over its warps keeps the sum of squares by means of the first and the last matrix
     gain = 1 / 4 if cluster == 1 else warps**-0.5 / 4

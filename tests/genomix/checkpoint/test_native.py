@@ -140,7 +140,7 @@ def test_a_head_is_for_classifiers(model: HyenaDNA, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["hyenadna/tiny-1k", "tiny-1k"])
 def test_the_name_of_a_size_is_no_folder(name: str) -> None:
-    with pytest.raises(CheckpointError, match=f"'{name}' is the name of a size.* weights are not bundled"):
+    with pytest.raises(CheckpointError, match=f"'{name}' is the name of a size.* do not ship.*human-2m does"):
         load_model(name)
 
 

@@ -87,3 +87,27 @@ def test_one_side_alone_has_no_area_and_nan_is_refused() -> None:
         separation(np.array([1.0, np.nan]), np.array([True, False]))
     with pytest.raises(ValueError, match="must fit"):
         separation(np.ones(3), np.ones(2, dtype=bool))
+
+
+def test_rows_that_belong_together_are_drawn_together() -> None:
+    """Copies of a row tell nothing new: drawn with it, they leave the interval as wide as it was."""
+    scores, labels = scores_and_labels(200, 11)
+    sequence = np.repeat(np.arange(200), 25)
+    one = separation(scores, labels, clusters=np.arange(200))
+    many = separation(scores[sequence], labels[sequence], clusters=sequence, n_resamples=300)
+    naive = separation(scores[sequence], labels[sequence], n_resamples=300)
+    assert one is not None
+    assert many is not None
+    assert naive is not None
+    assert many.auroc.value == pytest.approx(one.auroc.value)
+    width = one.auroc.high - one.auroc.low
+    assert many.auroc.high - many.auroc.low == pytest.approx(width, rel=0.15)
+    assert naive.auroc.high - naive.auroc.low < width / 3
+
+
+def test_draws_of_clusters_have_both_sides() -> None:
+    found = separation(
+        np.arange(6.0), np.arange(6) >= 3, clusters=np.array([0, 0, 0, 1, 1, 1]), n_resamples=100
+    )
+    assert found is not None
+    assert (found.auroc.value, found.auroc.low, found.auroc.high) == (1, 1, 1)

@@ -72,3 +72,18 @@ def test_strata_hold_every_row_once_and_keep_equal_values_together() -> None:
     rng = np.random.default_rng(0)
     even = share_by_quantile(rng.random(1000), np.zeros(1000, dtype=bool))
     assert [each.share.n for each in even] == [200] * 5
+
+
+def test_bases_are_drawn_with_their_sequence() -> None:
+    rng = np.random.default_rng(4)
+    right = rng.integers(0, 2, 80)  # 80 sequences, of which all bases are right or all are wrong
+    one = np.zeros((80, 2, 2), dtype=np.int64)
+    one[np.arange(80), 0, 1 - right] = 50
+    one[np.arange(80), 1, right] = 50
+    whole = one.sum(axis=0)
+    found = confusion_rates(whole, ["a", "b"], by_sequence=one)
+    naive = confusion_rates(whole, ["a", "b"])
+    assert found.accuracy.value == naive.accuracy.value == pytest.approx(right.mean())
+    width = 2 * 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / 80)
+    assert found.accuracy.high - found.accuracy.low == pytest.approx(width, rel=0.15)
+    assert naive.accuracy.high - naive.accuracy.low < width / 5

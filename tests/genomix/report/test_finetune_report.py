@@ -1,6 +1,5 @@
 """The report of a run is made of its folder alone: whole, self-contained, and of every kind of head."""
 
-import csv
 import json
 import re
 import shutil
@@ -9,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from genomix.evaluation.finetuned import evaluate_run
 from genomix.evaluation.run_record import read_run
+from genomix.inference.prediction_files import write_predictions_file
 from genomix.report.finetune_report import write_finetune_report
 from genomix.training.metrics import classification_metrics
 from genomix_data.errors import InputFileError
@@ -34,7 +35,7 @@ def write_run(folder: Path, kind: str, names: tuple[str, ...], **more: Any) -> P
     """Write a folder with the files that a run leaves, with random predictions that are right more often than not."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
-    columns: dict[str, list[Any]] = {"row": list(range(1, N + 1))}
+    columns: dict[str, Any] = {"row": list(range(1, N + 1))}
     result: dict[str, Any] = {
         "kind": kind, "method": "full", "protocol": "holdout", "split": "official", "chosen": "epoch 2 of 3",
         "monitor": "mcc", "best_epoch": 2, "class_names": list(names), "n_train": 400, "n_valid": 50,
@@ -64,10 +65,7 @@ def write_run(folder: Path, kind: str, names: tuple[str, ...], **more: Any) -> P
         columns[names[0]][5] = ""
         columns |= {f"{prefix}{name}": guess[:, place].tolist() for place, name in enumerate(names)}
     columns["near_copy_in_training"] = ["yes" if row < 3 else "no" for row in range(N)]
-    with (folder / "test_predictions.tsv").open("w", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_predictions_file(folder / "test_predictions.tsv", columns)
     (folder / "metrics.csv").write_text(
         "epoch,step,train_loss,valid_loss,mcc,auroc\n1,10,0.7,0.71,0.1,0.6\n2,20,0.6,0.65,0.3,0.7\n3,30,0.5,0.66,0.2,\n"
     )
@@ -76,6 +74,12 @@ def write_run(folder: Path, kind: str, names: tuple[str, ...], **more: Any) -> P
     (folder / "leakage.json").write_text(json.dumps(leakage))
     (folder / "result.json").write_text(json.dumps(result))
     return folder
+
+
+def replace_in(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
 
 
 def links(page: Path) -> list[str]:
@@ -137,6 +141,33 @@ def test_every_kind_of_head(tmp_path: Path, kind: str, names: tuple[str, ...], n
         assert sorted(evaluation["areas"]) == sorted(expected)
 
 
+def test_names_from_data_come_through_whole(tmp_path: Path) -> None:
+    """Quotation marks, markup, dollars and underscores are part of a class name, in files, on the page, in drawings."""
+    names = ('"a" <b>', "_$x$ & 'y'")
+    page, numbers = write_finetune_report(write_run(tmp_path / "run", "classifier", names))
+    found = json.loads(numbers.read_text())["evaluation"]
+    assert found["n"] == N, "no row is lost to the spelling of its class"
+    assert [each["name"] for each in found["classes"]] == list(names)
+    assert sum(each["n"] for each in found["classes"]) == N
+    assert list(found["areas"]) == [names[1]]
+    text = page.read_text()
+    assert "<b>" not in text
+    assert all(str(escape(name)) in text for name in names)
+
+
+def test_what_is_not_drawn_is_said(tmp_path: Path) -> None:
+    labels, numbers = (
+        write_finetune_report(write_run(tmp_path / kind, kind, tuple("abcdefg"), protocol="paper"))[
+            0
+        ].read_text()
+        for kind in ("multilabel", "regressor")
+    )
+    assert labels.count("The first 5 of 7 are drawn.") == 4, "two captions, which are read aloud as well"
+    assert "The first 5 of 7 targets are drawn." in numbers
+    assert "optimistic" in labels
+    assert "optimistic" in numbers
+
+
 def test_a_missing_target_is_left_out_of_its_own_label_only(tmp_path: Path) -> None:
     found = evaluate_run(read_run(write_run(tmp_path / "run", "multilabel", ("x", "y"))), n_resamples=20)
     counts = {name: each.n_positive + each.n_negative for name, each in found.separations.items()}
@@ -175,6 +206,8 @@ def test_bases_are_put_to_the_sequences_that_they_are_of(tmp_path: Path) -> None
     found = evaluate_run(read_run(folder), n_resamples=20)
     assert found.n == 2 * N - 1, "a base without a class is not judged"
     assert sum(each.share.n for each in found.errors["length"]) == 2 * N - 1
+    page, _ = write_finetune_report(folder)
+    assert "resamples of whole sequences" in page.read_text()
     lengths = sorted(len(text) for text in sequences())
     assert (found.errors["length"][0].start, found.errors["length"][-1].end) == (lengths[0], lengths[-1])
 
@@ -189,8 +222,18 @@ def test_bases_are_put_to_the_sequences_that_they_are_of(tmp_path: Path) -> None
         (lambda folder: (folder / "test_predictions.tsv").write_text("row\tlabel\n"), "has no rows"),
         (
             lambda folder: (folder / "test_predictions.tsv").write_text("row\tlabel\n1\tother\n"),
-            "no column 'p_other'",
+            "that is called 'p_other'",
         ),
+        (
+            lambda folder: replace_in(folder / "test_predictions.tsv", "\tpromoter\t", "\tpromotor\t"),
+            "that is called 'promotor'",
+        ),
+        (
+            lambda folder: replace_in(folder / "test_predictions.tsv", "\t0.", "\tO."),
+            "column 'p_other' .*'O.",
+        ),
+        (lambda folder: replace_in(folder / "test_predictions.tsv", "\t0.", "\tnan 0."), "is damaged"),
+        (lambda folder: replace_in(folder / "metrics.csv", "0.7,", "x,"), "column 'train_loss'"),
         (lambda folder: (folder / "test_composition.tsv").write_text("row\tlength\n1\t3\n"), "has 1 rows"),
     ],
 )

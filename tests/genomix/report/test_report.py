@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from genomix.report import Card, Fact, Figure, Page, Section, Table, figures, write_page
 from genomix.report import evaluation_figures as drawings
-from genomix.report.canvas import COLOURS, picture
+from genomix.report.canvas import COLOURS, name_places, picture, shown_name
 from genomix.report.logo import draw_logo, one_letter_heights
 from genomix_data.errors import ConfigError
 
@@ -142,3 +142,25 @@ def test_columns_of_numbers_are_flush_right_and_texts_are_not() -> None:
         ["0.7", "", "25 %", "x", "2"],
     ]
     assert Table(columns=list("abcde"), rows=rows).numeric == [True, True, True, False, True]
+
+
+def test_a_name_is_drawn_as_it_is_spelt() -> None:
+    axes = Canvas(figsize=(3, 3)).add_subplot()
+    for name in ("_under", "$x$ and $y$", "plain"):
+        axes.plot([0, 1], [0, 1], label=shown_name(name))
+    handles, labels = axes.get_legend_handles_labels()
+    assert len(handles) == 3, "none is left out of a legend"
+    assert [label.strip("\N{WORD JOINER}").replace(r"\$", "$") for label in labels] == [
+        "_under", "$x$ and $y$", "plain"
+    ]  # fmt: skip
+    long = shown_name("Conflicting_interpretations_of_pathogenicity", 24)
+    assert len(long) == 24
+    assert (long[:11], long[-12:]) == ("Conflicting", "athogenicity")
+
+
+def test_long_names_stand_aslant_and_apart() -> None:
+    axes = Canvas(figsize=(6, 3)).add_subplot()
+    name_places(axes, ["Pathogenic", "Benign"], room=15)
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {0.0}
+    name_places(axes, ["Conflicting_interpretations", "Benign"], room=15)
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {30.0}

@@ -166,6 +166,27 @@ def test_a_language_model_is_the_start(
     assert 0 < moved < 0.2, "trained from there, not from scratch"
 
 
+def test_two_batches_a_step_are_one_of_twice_the_size(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = {"max_epochs": 2, "clip": None}
+    still = tiny_model(embed_dropout=0.0, resid_dropout=0.0)
+    whole = finetune_config(*tables, model=still, data={"batch_size": 20}, trainer=settings)
+    parts = finetune_config(
+        *tables, model=still, data={"batch_size": 10}, trainer={**settings, "accumulate": 2}
+    )
+    one, two = (finetune(c, tmp_path / str(c.data.batch_size), progress=False) for c in (whole, parts))
+    assert [p.step for p in one.validation] == [p.step for p in two.validation] == [3, 6]
+    assert [p.metrics.loss for p in two.validation] == pytest.approx(
+        [p.metrics.loss for p in one.validation], rel=1e-4
+    )
+
+
+def test_a_run_in_which_no_step_would_be_made_is_refused(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    config = finetune_config(*tables, trainer={"max_epochs": 1, "accumulate": 9})
+    with pytest.raises(ConfigError, match=r"trainer.accumulate is 9, but the whole run has 8 batches"):
+        finetune(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def with_init(config: FinetuneConfig, folder: Path, **changes: Any) -> FinetuneConfig:
     default = ModelConfig()
     return replace(
@@ -177,9 +198,7 @@ def test_dropout_may_change_but_not_the_architecture_of_a_checkpoint(
     tables: tuple[Path, Path], language_model: Path, tmp_path: Path
 ) -> None:
     config = finetune_config(*tables, trainer={"max_epochs": 1})
-    with pytest.raises(
-        ConfigError, match=r"model.d_model=32 does not go with model.init=.*which has d_model=16"
-    ):
+    with pytest.raises(ConfigError, match=r"model.d_model=32 does not go with model.init=.*with d_model=16"):
         finetune(with_init(config, language_model, d_model=32), tmp_path / "cls", progress=False)
     result = finetune(with_init(config, language_model, embed_dropout=0.3), tmp_path / "cls", progress=False)
     assert load_model(result.model_folder).config.to_dict()["embed_dropout"] == 0.3

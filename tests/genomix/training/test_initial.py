@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from genomix.checkpoint.native import load_model, save_model
+from genomix.checkpoint.shipped import DEFAULT_MODEL
 from genomix.models.families import AnyConfig, build_language_model
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.model import HyenaDNA
@@ -171,6 +173,11 @@ def test_the_base_of_the_rotary_frequencies_can_change(fasta: Path, striped: Pat
         ("hyena", {"data": {"tokenizer": "byte"}}, "was trained with char"),
         ("striped", {"data": {"tokenizer": "char"}}, "was trained with byte"),
         ("striped", {"init": {"context_len": 0}}, "init.context_len is 0"),
+        (
+            "striped",
+            {"init": {"context_len": 48}},
+            "init.context_len is 48, and the model takes 64 tokens already",
+        ),
     ],
 )
 def test_what_contradicts_the_checkpoint_is_refused(
@@ -205,6 +212,36 @@ def test_an_architecture_that_was_set_has_to_be_that_of_the_checkpoint(
     trained = load_model(result.model_folder, expect="language_model").config
     assert isinstance(trained, HyenaDNAConfig)
     assert trained.embed_dropout == 0.0
+
+
+def test_a_model_that_was_chosen_has_to_be_of_the_family_of_the_checkpoint(
+    fasta: Path, striped: Path, tmp_path: Path
+) -> None:
+    config = replace(continued(fasta, striped), model=tiny_model())
+    with pytest.raises(
+        ConfigError, match=r"model=hyenadna/demo does not go with init.checkpoint: .* a stripedhyena2 model"
+    ):
+        pretrain(config, tmp_path / "run", progress=False)
+
+
+def test_a_model_that_ships_is_named_and_trained_in_fp32(fasta: Path, tmp_path: Path) -> None:
+    shipped = load_model(DEFAULT_MODEL)
+    stored = load_file(shipped.path / "model.safetensors")
+    assert {tensor.dtype for name, tensor in stored.items() if name.endswith("weight")} == {torch.float16}
+    config = continued(
+        fasta,
+        Path(DEFAULT_MODEL),
+        trainer={"max_steps": 1, "validate_every": 1},
+        optimizer={"lr": 1e-30},
+    )
+    result = pretrain(config, tmp_path / "run", progress=False)
+    trained = load_model(result.model_folder)
+    assert {p.dtype for p in trained.language_model.parameters()} == {torch.float32}
+    assert trained.tokenizer.name == shipped.tokenizer.name == "char"
+    for name, weight in trained.language_model.named_parameters():
+        torch.testing.assert_close(
+            weight, shipped.language_model.get_parameter(name), rtol=0, atol=1e-20, msg=name
+        )
 
 
 def test_no_checkpoint_is_named(fasta: Path, tmp_path: Path) -> None:

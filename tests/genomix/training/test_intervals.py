@@ -49,6 +49,12 @@ def test_numbers_likewise_and_missing_ones_are_left_out() -> None:
             assert found[name][place] == pytest.approx(plain.value(name), abs=1e-9), name
 
 
+@pytest.mark.parametrize("value", [0.1, 7.7, 1e6 + 0.3])
+def test_a_target_that_does_not_vary_has_no_correlation(value: float) -> None:
+    scores = np.random.default_rng(0).normal(value, 1.0, (50, 1))
+    assert set(bootstrap_intervals([scores], np.full((50, 1), value), "regressor")) == {"mse"}
+
+
 def test_more_sequences_leave_less_open_and_the_mean_of_models_lies_inside() -> None:
     widths = []
     for n in (100, 1600):

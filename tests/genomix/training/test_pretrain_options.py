@@ -23,9 +23,10 @@ from genomix.training.config import ModelConfig, PretrainConfig
 from genomix.training.optim import parameter_groups
 from genomix.training.pretrain import pretrain
 from genomix.training.results import PretrainResult, RunInterruptedError
+from genomix.training.run_folder import RunFolder
 from genomix.training.stages import training_stages
 from genomix_data.corpus import load_corpus
-from genomix_data.errors import ConfigError
+from genomix_data.errors import ConfigError, InputFileError
 from genomix_data.holdout import HeldOut
 from genomix_data.tokenizers import ByteTokenizer
 from tests.genomix.training_helpers import letters, pretrain_config, tiny_model, write_fasta
@@ -210,11 +211,28 @@ def test_a_run_that_has_become_slower_ends_when_its_time_is_over(
     assert result.steps == 2
     assert "trainer.max_seconds=0.5 being over" in result.ended
     assert result.validation, "it is validated and saved all the same"
+    (tmp_path / "run" / "result.json").unlink()  # as if killed while the test was scored
+    again = pretrain(config, tmp_path / "run", resume=True, progress=False)
+    assert (again.steps, again.ended) == (2, result.ended)
+    with pytest.raises(ConfigError, match=r"is complete .* Raise trainer.max_seconds"):
+        pretrain(config, tmp_path / "run", resume=True, progress=False)
 
 
 def test_a_budget_that_holds_no_step_is_refused(fasta: Path, tmp_path: Path) -> None:
     config = pretrain_config(fasta, trainer={"max_seconds": 1e-6})
     with pytest.raises(ConfigError, match=r"trainer.max_seconds=1e-06 is too short: a step takes"):
+        pretrain(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("empty", ["valid", "test"])
+def test_held_out_bases_that_are_all_unknown_are_told_before_anything_is_trained(
+    tmp_path: Path, empty: str
+) -> None:
+    contigs = {name: "N" * 20 if name == empty else letters(200, 3) for name in ("train", "valid", "test")}
+    genome = write_fasta(tmp_path / "g.fa", **contigs)
+    config = pretrain_config(genome, data={"valid_contigs": ["valid"], "test_contigs": ["test"]})
+    with pytest.raises(InputFileError, match=rf"the {empty} split has no A, C, G or T to score"):
         pretrain(config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
@@ -234,6 +252,8 @@ def test_training_ends_when_nothing_gets_better(fasta: Path, tmp_path: Path) -> 
     assert min(bits) == bits[-4]
     with pytest.raises(ConfigError, match=r"is complete .* Raise trainer.patience"):
         pretrain(config, tmp_path / "run", resume=True, progress=False)
+    (tmp_path / "run" / "result.json").unlink()  # as if killed while the test was scored
+    assert_same_run(pretrain(config, tmp_path / "run", resume=True, progress=False), result)
     longer = replace(config, trainer=replace(config.trainer, patience=5))
     on = pretrain(longer, tmp_path / "run", resume=True, progress=False)
     assert [p.bits_per_base for p in on.validation][: len(bits)] == bits
@@ -293,3 +313,12 @@ def test_what_older_runs_wrote_can_be_read_again() -> None:
     """A config.yaml from before these settings has none of them, and its betas in numbers."""
     values = {"data": {"fasta": ["a.fa"], "num_workers": 0}, "optimizer": {"betas": [0.9, 0.999]}}
     assert build(PretrainConfig, values).optimizer.betas == (0.9, 0.999)
+
+
+def test_a_new_run_in_the_place_of_another_begins_its_tensorboard_anew(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare("a: 1")
+    folder.tensorboard.mkdir()
+    (folder.tensorboard / "events.out").touch()
+    folder.prepare("a: 2")
+    assert not folder.tensorboard.exists()

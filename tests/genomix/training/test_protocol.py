@@ -1,6 +1,7 @@
 """Several seeds, folds and tasks: which runs there are, that finished ones are kept, and what they say together."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,17 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from genomix.checkpoint.native import save_model
+from genomix.evaluation.run_record import read_run
+from genomix.models.registry import build_model, hyenadna_config
 from genomix.training import protocol
+from genomix.training.build import build
+from genomix.training.config import ModelConfig
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.finetune_data import leakage_of, read_tables
 from genomix.training.protocol import run_protocol, runs_of
 from genomix.training.side_by_side import Done, n_workers, run_side_by_side
 from genomix.training.suite import run_suite
-from genomix.training.summary import read_run
 from genomix.training.sweep import run_sweep
 from genomix_data.errors import ConfigError, GenomixError, InputFileError
+from genomix_data.tokenizers import ByteTokenizer, CharTokenizer
 from tests.genomix.side_by_side_jobs import double
-from tests.genomix.training_helpers import finetune_config, gc_rows, write_table
+from tests.genomix.training.test_pretrain_options import tiny_sh2
+from tests.genomix.training_helpers import finetune_config, gc_rows, tiny_model, write_table
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +115,66 @@ def test_seeds_are_summed_up_and_finished_ones_kept(
         )
 
 
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StripedHyena 2, while settings that name no model are of HyenaDNA."""
+    torch.manual_seed(3)
+    model = build_model(tiny_sh2(context_len=64).config)
+    folder = tmp_path_factory.mktemp("lm") / "model"
+    return save_model(model, folder, tokenizer=ByteTokenizer(), provenance={}, card="a test")
+
+
+def test_runs_from_a_checkpoint_of_another_family_than_the_default_are_found_again(
+    tables: tuple[Path, Path], backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = tmp_path / "model"
+    shutil.copytree(backbone, init)
+    method = {"name": "probe", "strengths": [1.0]}
+    config = replace(
+        finetune_config(*tables, method=method), seeds=2, model=replace(ModelConfig(), init=init)
+    )
+    out = tmp_path / "out"
+    first = run_protocol(config, out, progress=False)
+    record = first.records[0].result["provenance"]["config"]
+    assert build(FinetuneConfig, record).model.config == tiny_sh2(context_len=64).config, (
+        "it can be made again"
+    )
+    monkeypatch.setattr(protocol, "_make", None)  # nothing is made
+    assert run_protocol(config, out, progress=False).test == first.test
+    moved = tmp_path / "moved"
+    init.rename(moved)
+    again = replace(config, model=replace(config.model, init=moved))
+    assert run_protocol(again, out, progress=False).test == first.test, "the same weights elsewhere"
+    other = build_model(tiny_sh2(context_len=64).config)
+    save_model(other, moved, tokenizer=ByteTokenizer(), provenance={}, card="trained anew")
+    with pytest.raises(InputFileError, match=r"other settings \(SHA-256 of model.init was \w{64} and is"):
+        run_protocol(again, out, progress=False)
+
+
+def test_dropout_is_a_setting_of_a_run_from_a_checkpoint(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_model(
+        build_model(tiny_model().config), folder, tokenizer=CharTokenizer(), provenance={}, card="a test"
+    )
+    default = ModelConfig()
+    config = replace(quick(tables, seeds=2), model=replace(default, init=folder))
+    run_protocol(config, tmp_path / "out", progress=False)
+    run_protocol(config, tmp_path / "out", progress=False)
+    dropping = replace(default, init=folder, config=replace(hyenadna_config(default.name), resid_dropout=0.3))
+    with pytest.raises(InputFileError, match=r"model.resid_dropout was 0.0 and is 0.3"):
+        run_protocol(replace(config, model=dropping), tmp_path / "out", progress=False)
+
+
+def test_a_summary_is_not_written_among_the_files_of_a_single_run(
+    tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run_protocol(quick(tables), tmp_path / "out", progress=False)
+    before = (tmp_path / "out" / "result.json").read_text()
+    with pytest.raises(InputFileError, match="holds a single run, and 2 are asked for"):
+        run_protocol(quick(tables, seeds=2), tmp_path / "out", progress=False)
+    assert (tmp_path / "out" / "result.json").read_text() == before
+
+
 def test_folds_of_one_table_have_no_common_interval(tmp_path: Path) -> None:
     whole = write_table(tmp_path / "all.csv", gc_rows(40, 3))
     method = {"name": "probe", "strengths": [1.0]}
@@ -144,6 +211,7 @@ def test_a_suite_goes_on_where_it_was(tables: tuple[Path, Path], tmp_path: Path)
     assert [summary.config.task for summary in summaries] == ["a/1", "b"]
     assert len(failed) == 1
     assert failed[0].startswith("c seed-2222: ")
+    assert json.loads((tmp_path / "s" / "suite.json").read_text())["failed"] == failed
     rows = (tmp_path / "s" / "suite.md").read_text().splitlines()
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| a/1", "| b"]
     stamp = (tmp_path / "s" / "a/1" / "result.json").stat().st_mtime_ns

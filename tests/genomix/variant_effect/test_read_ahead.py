@@ -60,6 +60,23 @@ def test_one_who_leaves_is_not_waited_for() -> None:
     assert len(made) == n_made
 
 
+def test_what_is_being_made_is_told_that_nobody_waits() -> None:
+    """Else an interrupted run on a GPU would wait for the block that it is at."""
+    left = threading.Event()
+    ended = threading.Event()
+
+    def slow() -> Iterator[int]:
+        yield 1
+        assert left.wait(60)
+        ended.set()
+        yield 2
+
+    stream = read_ahead(slow(), left)
+    assert next(stream) == 1
+    stream.close()  # type: ignore[attr-defined]
+    assert ended.is_set()
+
+
 def sites(sequences: dict[str, bytes], n: int) -> Iterator[Site]:
     for number in range(n):
         pos = 100 + number % 500

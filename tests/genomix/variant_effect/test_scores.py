@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from genomix.checkpoint.native import LoadedModel, load_model, save_model
+from genomix.heads.build import HeadModel
 from genomix.heads.classifier import SequenceClassifier
 from genomix.heads.targets import SequenceRegressor
 from genomix.heads.token_classifier import TokenClassifier
@@ -17,7 +18,7 @@ from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.model import StripedHyena2
-from genomix.variant_effect import ScoreOptions, Status, VariantScore, score_variants
+from genomix.variant_effect import ScoreOptions, Status, VariantScore, score_variants, score_vcf
 from genomix.variant_effect.background import Background, draw, variant_class
 from genomix.variant_effect.columns import columns_of
 from genomix_data.alphabet import reverse_complement
@@ -182,14 +183,16 @@ def head_folder(tmp_path: Path, kind: str) -> Path:
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.mul_(3.0)
-    model = {"classifier": SequenceClassifier, "regressor": SequenceRegressor, "tokens": TokenClassifier}[
-        kind
-    ](backbone, 1 if kind == "regressor" else 2)
-    head = {} if kind == "regressor" else {"class_names": ["closed", "open"]}
+    head = {} if "regressor" in kind else {"class_names": ["closed", "open"]}
+    model: HeadModel
+    if "regressor" in kind:
+        model = SequenceRegressor(backbone, 1, link="log" if kind == "log regressor" else "identity")
+    else:
+        model = {"classifier": SequenceClassifier, "tokens": TokenClassifier}[kind](backbone, 2)
     return save_model(model, tmp_path / kind, tokenizer=CharTokenizer(), head=head, provenance={}, card="x")
 
 
-@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "log regressor"])
 def test_difference_of_a_fine_tuned_model(
     kind: str, tmp_path: Path, model: LoadedModel, sequences: dict[str, bytes], genome: Genome
 ) -> None:
@@ -205,7 +208,8 @@ def test_difference_of_a_fine_tuned_model(
                 ids = torch.from_numpy(CharTokenizer().encode(letters).copy())[None]
                 with torch.inference_mode():
                     out = fine_tuned(ids).double()
-                found.append(float(out[0, 0] if kind == "regressor" else out.softmax(1)[0, 1]))
+                number = out.exp()[0, 0] if kind == "log regressor" else out[0, 0]
+                found.append(float(number if "regressor" in kind else out.softmax(1)[0, 1]))
         assert score.head == pytest.approx((found[2] - found[0] + found[3] - found[1]) / 2, abs=1e-6)
         assert score.head
     if kind == "classifier":
@@ -213,6 +217,22 @@ def test_difference_of_a_fine_tuned_model(
         assert [score.head for score in other] == pytest.approx(
             [-float(score.head or 0) for score in scores], abs=1e-6
         )
+
+
+def test_scores_of_a_class_beside_exact_ones(
+    tmp_path: Path, model: LoadedModel, sequences: dict[str, bytes], fasta: Path
+) -> None:
+    variant = snv(sequences, 500)
+    vcf = tmp_path / "in.vcf"
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    vcf.write_text(
+        f"##fileformat=VCFv4.2\n{columns}\nchr1\t{variant.pos}\t.\t{variant.ref}\t{variant.alt}\t.\t.\t.\n"
+    )
+    head = str(head_folder(tmp_path, "classifier"))
+    options = replace(OPTIONS, horizon=4, scores=("llr", "head"), head=head, head_class="closed")
+    summary = score_vcf(vcf, fasta, model, tmp_path / "out.vcf", options)
+    assert summary.against_exact is not None
+    assert summary.against_exact.alleles == 1
 
 
 def test_fine_tuned_models_that_do_not_serve(tmp_path: Path, model: LoadedModel, genome: Genome) -> None:

@@ -4,6 +4,7 @@ import gzip
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,18 @@ def test_a_table_of_all_substitutions(tmp_path: Path, inputs: Path, model: Loade
         score_vcf(vcf, inputs / "g.fa", model, plain, replace(options, scores=("ref_ll",)), table=table)
 
 
+def test_a_table_of_another_layer_is_refused(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
+    """Its column has the same name, and other numbers."""
+    table = tmp_path / "t.tsv.gz"
+    options = replace(OPTIONS, scores=("llr", "cos"))
+    of_layer = replace(options, layer="backbone.layers.0")
+    tile_genome(inputs / "g.fa", model, table, of_layer, regions=Regions.parse("chr1:101-110"))
+    run = partial(score_vcf, inputs / "in.vcf", inputs / "g.fa", model, targets="chr1:101-110", table=table)
+    assert run(tmp_path / "same.tsv", of_layer).from_table == 10
+    with pytest.raises(ConfigError, match=r"was made otherwise: it says.*Layer=backbone\.layers\.0"):
+        run(tmp_path / "other.tsv", options)
+
+
 def test_tables_that_are_none(tmp_path: Path, inputs: Path, model: LoadedModel) -> None:
     vcf, fasta = inputs / "in.vcf", inputs / "g.fa"
     with pytest.raises(InputFileError, match=r"none\.tsv\.gz' does not exist"):
@@ -240,3 +253,21 @@ def test_a_journal_of_other_regions_is_refused(tmp_path: Path, inputs: Path, mod
     summary = tile_genome(inputs / "g.fa", model, table, OPTIONS, regions=wanted, resume=True)
     assert summary.records == 2000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.tsv.gz", "t.tsv.gz.tbi"]
+
+
+@pytest.mark.parametrize("other", [{"check_ref": "x"}, {"sv": True}, {"layer": "backbone.layers.0"}])
+def test_a_journal_of_other_options_is_refused(
+    other: dict[str, Any], tmp_path: Path, inputs: Path, model: LoadedModel
+) -> None:
+    """What the header does not tell: half of the records would be scored in one way, half in the other."""
+    options = replace(OPTIONS, scores=("llr", "cos"))
+    run = partial(score_vcf, inputs / "in.vcf", inputs / "g.fa", model, tmp_path / "o.vcf", resume=True)
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(options, progress=stop, targets="chr1:101-110")
+    with pytest.raises(ConfigError, match="is of another run"):
+        run(replace(options, **other), targets="chr1:101-110")
+    assert run(options, targets="chr1:101-110").records == 10

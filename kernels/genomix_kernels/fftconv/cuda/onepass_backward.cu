@@ -19,9 +19,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
     uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();  // transforms of u
     const i64 d = block_index_y(), split = W > 1 ? block_index() / CLUSTER : block_index() * GROUPS + row.at.warp;
     if (split >= splits) return;
-    float sr[P][8], si[P][8];
-#pragma unroll
-    for (int i = 0; i < 8 * P; ++i) sr[i / 8][i % 8] = si[i / 8][i % 8] = 0.0f;
+    Products products;
 
     for (i64 b = split; b < batch; b += splits) {
         const Element *x = u + b * u_batch + d * u_channel, *gradient = dy + b * dy_batch + d * dy_channel;
@@ -31,30 +29,13 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
         if (HAS_POST) row.ask_for(after, seqlen);
         Words re, im;
         const float down_u = row.load(re, im, Signal{x, before, int(seqlen)}, TOP_U);
-#pragma unroll
-        for (int j = 0; j < P; ++j) {
-            kept[2 * j * THREADS] = make_uint4(re[j][0], re[j][1], re[j][2], re[j][3]);
-            kept[(2 * j + 1) * THREADS] = make_uint4(im[j][0], im[j][1], im[j][2], im[j][3]);
-        }
+        keep<THREADS>(re, im, kept);
         const float down_dy = row.load(re, im, Signal{gradient, after, int(seqlen)}, TOP_DY), down = down_u * down_dy;
         if (b + splits < batch) {
             row.ask_for(x + splits * u_batch, seqlen);
             if (HAS_PRE) row.ask_for(before + splits * pre_batch, seqlen);
         }
-#pragma unroll
-        for (int j = 0; j < P; ++j) {
-            const uint4 v = kept[2 * j * THREADS], w = kept[(2 * j + 1) * THREADS];
-            const Tile ur = {v.x, v.y, v.z, v.w}, ui = {w.x, w.y, w.z, w.w};
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                u32 r = re[j][i], c = im[j][i];
-                times<true>(r, c, ur[i], ui[i]);
-                sr[j][2 * i] = fmaf(down, low_fp16(r), sr[j][2 * i]);
-                sr[j][2 * i + 1] = fmaf(down, high_fp16(r), sr[j][2 * i + 1]);
-                si[j][2 * i] = fmaf(down, low_fp16(c), si[j][2 * i]);
-                si[j][2 * i + 1] = fmaf(down, high_fp16(c), si[j][2 * i + 1]);
-            }
-        }
+        products.add<THREADS>(re, im, kept, down);
 #if HAS_SIGNALS
         const i64 first = (b * channels + d) * seqlen;
         const Spectrum spectrum(spectra, d, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
@@ -76,17 +57,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
 #endif
     }
 
-    float most = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 8 * P; ++i) most = fmaxf(most, fmaxf(fabsf(sr[i / 8][i % 8]), fabsf(si[i / 8][i % 8])));
-    const Scale scale(row.largest(most), 3);
     Words re, im;
-#pragma unroll
-    for (int j = 0; j < P; ++j)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            re[j][i] = pack_fp16(scale.up * sr[j][2 * i], scale.up * sr[j][2 * i + 1]);
-            im[j][i] = pack_fp16(scale.up * si[j][2 * i], scale.up * si[j][2 * i + 1]);
-        }
-    row.store(re, im, Sums{dh + (split * channels + d) * filter_len, int(filter_len), scale.down * sqrtf(float(N))});
+    const float down = products.leave(row, re, im, 3);
+    row.store(re, im, Sums{dh + (split * channels + d) * filter_len, int(filter_len), down * sqrtf(float(N))});
 }

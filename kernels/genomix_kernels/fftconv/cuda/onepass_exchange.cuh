@@ -202,6 +202,25 @@ template <int COUNT> DEVICE void load_words(ClusterAddress from, u32 (&x)[COUNT]
         x[0][s] = y.x, x[1][s] = y.y;
     }
 }
+DEVICE void Row::send_slice(const u32 (&r)[TOGETHER][CLUSTER], const u32 (&i)[TOGETHER][CLUSTER], int u) const {
+    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
+#pragma unroll
+    for (int s = 0; s < CLUSTER; ++s) {
+        const ClusterAddress to = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
+        const ClusterAddress sent = address_in_block(meetings.sent, reversed(s, CLUSTER));
+        send_words(to, r, s, sent);
+        send_words(to + PLANE, i, s, sent);
+    }
+}
+DEVICE void Row::fetch_slice(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], int u) const {
+    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
+#pragma unroll
+    for (int s = 0; s < CLUSTER; ++s) {
+        const ClusterAddress from = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
+        load_words(from, r, s);
+        load_words(from + PLANE, i, s);
+    }
+}
 template <class Source> DEVICE float Row::load(Words& re, Words& im, const Source& source, int top) const {
     const int n = first();
     float x[SLICES][CLUSTER][2][TOGETHER], most = 0.0f;
@@ -217,18 +236,11 @@ template <class Source> DEVICE float Row::load(Words& re, Words& im, const Sourc
             }
     const Scale scale(largest(most), top);  // from here on all blocks have read what was in the slots before
     meetings.expect();
-    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
 #pragma unroll
     for (int u = 0; u < SLICES; ++u) {
         u32 r[TOGETHER][CLUSTER], i[TOGETHER][CLUSTER];
         from_real(x[u], scale.up, r, i);
-#pragma unroll
-        for (int s = 0; s < CLUSTER; ++s) {
-            const ClusterAddress to = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
-            const ClusterAddress sent = address_in_block(meetings.sent, reversed(s, CLUSTER));
-            send_words(to, r, s, sent);
-            send_words(to + PLANE, i, s, sent);
-        }
+        send_slice(r, i, u);
     }
     meetings.wait_for_sent();
     over_slots<false>();
@@ -250,16 +262,10 @@ template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& s
 #pragma unroll
     for (int u = 0; u < EARLY; ++u) fetch<STEP>(n, sink, aside[u], u, 0);
     meetings.wait_until_ready();
-    const uint2* mine = reinterpret_cast<const uint2*>(slot(slice(), 0, pair(0), my_n2(), my_j4())) + half();
 #pragma unroll
     for (int u = 0; u < SLICES; ++u) {
         u32 r[TOGETHER][CLUSTER], i[TOGETHER][CLUSTER];
-#pragma unroll
-        for (int s = 0; s < CLUSTER; ++s) {
-            const ClusterAddress from = address_in_block(mine, reversed(s, CLUSTER)) + 2 * PLANE * u;
-            load_words(from, r, s);
-            load_words(from + PLANE, i, s);
-        }
+        fetch_slice(r, i, u);
         to_real(r, i);
 #pragma unroll
         for (int start = 0; start < CLUSTER; start += STEP) {

@@ -154,6 +154,9 @@ struct Row {
     DEVICE void read_tiles(Words& re, Words& im) const;
     DEVICE void write_tiles(const Words& re, const Words& im) const;
     template <bool IS_BACKWARD> DEVICE void over_slots() const;
+    // Where CLUSTER > 1: frequencies of slice u, in bit-reversed order, to the blocks that they belong to, and back
+    DEVICE void send_slice(const u32 (&r)[TOGETHER][CLUSTER], const u32 (&i)[TOGETHER][CLUSTER], int u) const;
+    DEVICE void fetch_slice(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], int u) const;
 };
 
 #if W == 1

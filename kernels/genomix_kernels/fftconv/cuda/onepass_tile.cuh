@@ -139,23 +139,24 @@ template <bool IS_BACKWARD, int N> DEVICE void butterflies(u32* re, u32* im) {
 // and (a - b) times the conjugate of c. Roots are z^(COUNT / 2), ..., z^2, z and, if COUNT = 8, z w.
 
 // `turns`: c is -i times what is given
+template <bool IS_BACKWARD> DEVICE void twisted(u32& ar, u32& ai, u32& br, u32& bi, u32 cr, u32 ci, bool turns) {
+    u32 x = ar, y = ai, r = turns ? ci : cr, c = turns ? cr : ci;  // then c is to be subtracted
+    if (IS_BACKWARD) {
+        u32 v = half_sub(x, br), w = half_sub(y, bi);
+        ar = half_add(x, br), ai = half_add(y, bi);
+        br = turns ? half_fnma(w, c, half_mul(v, r)) : half_fma(w, c, half_mul(v, r));
+        bi = turns ? half_fma(v, c, half_mul(w, r)) : half_fnma(v, c, half_mul(w, r));
+    } else {
+        ar = half_fma(br, r, x), ai = half_fma(bi, r, y);
+        ar = turns ? half_fma(bi, c, ar) : half_fnma(bi, c, ar);
+        ai = turns ? half_fnma(br, c, ai) : half_fma(br, c, ai);
+        br = half_fma(x, TWO, half_neg(ar)), bi = half_fma(y, TWO, half_neg(ai));
+    }
+}
 template <bool IS_BACKWARD>
 DEVICE void twisted(Tile& ar, Tile& ai, Tile& br, Tile& bi, const Tile& cr, const Tile& ci, bool turns) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        u32 x = ar[i], y = ai[i], r = turns ? ci[i] : cr[i], c = turns ? cr[i] : ci[i];  // then c is to be subtracted
-        if (IS_BACKWARD) {
-            u32 v = half_sub(x, br[i]), w = half_sub(y, bi[i]);
-            ar[i] = half_add(x, br[i]), ai[i] = half_add(y, bi[i]);
-            br[i] = turns ? half_fnma(w, c, half_mul(v, r)) : half_fma(w, c, half_mul(v, r));
-            bi[i] = turns ? half_fma(v, c, half_mul(w, r)) : half_fnma(v, c, half_mul(w, r));
-        } else {
-            ar[i] = half_fma(br[i], r, x), ai[i] = half_fma(bi[i], r, y);
-            ar[i] = turns ? half_fma(bi[i], c, ar[i]) : half_fnma(bi[i], c, ar[i]);
-            ai[i] = turns ? half_fnma(br[i], c, ai[i]) : half_fma(br[i], c, ai[i]);
-            br[i] = half_fma(x, TWO, half_neg(ar[i])), bi[i] = half_fma(y, TWO, half_neg(ai[i]));
-        }
-    }
+    for (int i = 0; i < 4; ++i) twisted<IS_BACKWARD>(ar[i], ai[i], br[i], bi[i], cr[i], ci[i], turns);
 }
 // of groups of SIZE tiles
 template <bool IS_BACKWARD, int COUNT, int SIZE, class Roots>

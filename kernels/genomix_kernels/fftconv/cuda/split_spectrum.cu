@@ -1,0 +1,13 @@
+// The transforms of filters that split_columns has taken apart, in place: what onepass_spectrum makes, but of rows of complex
+// numbers. A cluster takes a row.
+
+KERNEL void __launch_bounds__(32 * W) split_spectrum(
+    u32* spectra, const Loudness* loudness, const uint4* tables, const uint2* roots) {
+    SHARED_BYTES;
+    const i64 d = block_index() / CLUSTER, residue = block_index_y();
+    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+    u32* z = spectra + (d * SEGMENTS + residue) * WORDS;
+    Words re, im;
+    const float down = load_row(row, re, im, z, loudness + d * (N / 2 / COLUMNS), roots + residue * ROOTS_OF_ROW, 3);
+    leave_spectrum(row, re, im, z, down * GROWTH);
+}

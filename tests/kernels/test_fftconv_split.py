@@ -1,0 +1,222 @@
+"""Long convolutions split among clusters: the CUDA source on a CPU, with small blocks and short rows, and on a GPU."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genomix_kernels.dispatch import choose, implementations
+from genomix_kernels.fftconv import fftconv, split_cuda
+from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
+from genomix_kernels.fftconv.onepass_cuda import Split
+from genomix_kernels.fftconv.reference import fftconv_reference
+from genomix_kernels.fftconv.split_cuda import convolve, filter_gradient, spectrum
+from genomix_kernels.fftconv.split_plan import SEGMENTS, Plan, plan_for
+from genomix_kernels.testing import relative_rms_error
+from tests.kernels.conftest import Emulate
+from tests.kernels.onepass_cases import BOUND_OF_CLUSTER, Case, expected, make_case
+
+SMALL = Plan(2, Split(4, 4, 2))
+
+
+def _use(plan: Plan, emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the kernels' source on this CPU for rows split in this way, and return how many tokens they hold."""
+    emulate(split_cuda)
+    monkeypatch.setattr(split_cuda, "plan_for", lambda seqlen: plan)
+    return plan.points * plan.segments
+
+
+def _check(case: Case) -> None:
+    """Check the output, and every gradient, those of gates as second results."""
+    wanted = expected(case)
+    u, dy, h, skip = (case[name] for name in ("u", "dy", "h", "skip"))
+    pre_gate, post_gate = case.get("pre_gate"), case.get("post_gate")
+    prepared = spectrum(h, u.shape[-1])
+    found = {"y": convolve(u, prepared, skip, pre_gate, post_gate)}
+    found["h"] = filter_gradient(u, dy, h.shape[1], pre_gate, post_gate)
+    if pre_gate is None:
+        found["u"] = convolve(dy, prepared, skip, is_adjoint=True)
+    else:
+        found["pre_gate"], ungated = torch.empty_like(u), torch.empty_like(u)
+        options = {"second": found["pre_gate"], "second_gate": u}
+        found["u"] = convolve(dy, prepared, skip, post_gate, pre_gate, is_adjoint=True, **options)
+        assert torch.equal(convolve(u, prepared, skip, pre_gate, post_gate, second=ungated), found["y"])
+        found["post_gate"] = dy.double() * ungated
+    for name, x in found.items():
+        error = relative_rms_error(x, wanted[name])
+        bound = BOUND_OF_CLUSTER[u.dtype if name != "h" else torch.float32]
+        assert error < bound, f"{name}: {error:.2e}"
+
+
+def _check_autograd(case: Case, function: Callable[..., Tensor]) -> None:
+    inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
+    found = {"y": function(**inputs)}
+    torch.autograd.backward(found["y"], case["dy"])
+    found |= {name: x.grad for name, x in inputs.items()}
+    assert torch.equal(found.pop("skip"), found["h"][:, 0])
+    wanted = expected(case)
+    for name, x in found.items():
+        error = relative_rms_error(x, wanted[name])
+        assert error < BOUND_OF_CLUSTER[x.dtype], f"{name}: {error:.2e}"
+
+
+def _check_batch_invariance(case: Case) -> None:
+    u, h, skip = case["u"], case["h"], case["skip"]
+    prepared = spectrum(h, u.shape[-1])
+    together = convolve(u, prepared, skip)
+    assert torch.equal(convolve(u[-1:], prepared, skip), together[-1:])
+    assert torch.equal(convolve(u, prepared, skip), together)
+    dh = filter_gradient(u, u, h.shape[1])
+    assert torch.equal(filter_gradient(u, u, h.shape[1]), dh)
+
+
+def _check_loud_token(seqlen: int, device: str) -> None:
+    case = make_case((1, 1, seqlen, seqlen), torch.bfloat16, device, gates=False)
+    u, h, skip = case["u"] * 1e-3, case["h"], case["skip"]
+    u[..., seqlen // 2] = 3e4
+    found = convolve(u, spectrum(h, seqlen), skip)
+    wanted = fftconv_reference(u.double(), h.double(), skip.double())
+    assert relative_rms_error(found, wanted) < BOUND_OF_CLUSTER[u.dtype]
+    quiet = found[..., : seqlen // 2].double().square().mean().sqrt()
+    assert quiet < 1.5e-3 * wanted.square().mean().sqrt()
+
+
+def _check_zeros(seqlen: int, device: str) -> None:
+    zeros = torch.zeros(1, 1, seqlen, device=device, dtype=torch.bfloat16)
+    h, skip = torch.zeros(1, seqlen, device=device), torch.full((1,), 1e6, device=device)
+    ones = torch.ones_like(zeros)
+    # a filter of zeros leaves the skip, one of ones the sum
+    assert relative_rms_error(convolve(ones, spectrum(h, seqlen), skip), 1e6 * ones) < 3e-3
+    summing = spectrum(h + 1, seqlen)
+    wanted = torch.arange(1, seqlen + 1, device=device).expand(1, 1, seqlen)
+    assert relative_rms_error(convolve(ones, summing, None), wanted) < 3e-3
+    assert not convolve(zeros, summing, skip).any()
+    assert not filter_gradient(zeros, ones, seqlen).any()
+
+
+def test_output_and_gradients_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = _use(SMALL, emulate, monkeypatch)
+    case = make_case((2, 1, size - 96, size // 3), torch.float16)
+    _check_autograd(case, partial(fftconv_cuda, is_split=True))
+
+
+def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = _use(Plan(3, Split(4, 4, 4)), emulate, monkeypatch)
+    # no multiple of four tokens: they are loaded one by one
+    _check(make_case((1, 1, size - 4001, size // 3), torch.bfloat16, gates=False))
+
+
+@pytest.mark.parametrize("segments", [10, 32])
+def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> None:
+    emulate(split_cuda)
+    plan = Plan(segments, Split(4, 4, 2))
+    h = torch.randn(1, plan.points * segments)
+    planes = torch.empty(segments, plan.points, dtype=torch.int32)
+    loudness = split_cuda._taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
+    scale = (
+        loudness[0, :, 1].double().repeat_interleave(32 * plan.tokens).view(1, -1, 16 * plan.split.points, 1)
+    )
+    # (residue, tile, real or imaginary part, column, half of the tile)
+    words = planes.view(torch.float16).view(segments, -1, 2, 16 * plan.split.points, 2).double()
+    found = torch.complex(words[:, :, 0] * scale, words[:, :, 1] * scale).mT.reshape(segments, -1)
+    s = torch.arange(segments).double()
+    turns = torch.exp(-2j * torch.pi * s * (s[:, None] + 0.25) / segments)
+    wanted = turns @ h.view(segments, -1).to(torch.complex128)
+    assert (found - wanted).norm() < 3e-4 * wanted.norm()
+    most = torch.maximum(found.real.abs(), found.imag.abs()).amax()
+    assert loudness[0, :, 0].amax() == most.float()
+    # and back, here without scales of their own
+    planes.view(torch.float16).copy_((words * scale[:, :, None]).view(segments, -1))
+    back = torch.empty_like(h)
+    split_cuda._putting_together(plan, back, None, None, None)(planes, torch.ones(segments), 0, 1)
+    assert relative_rms_error(back, h) < 3e-4
+
+
+def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = _use(SMALL, emulate, monkeypatch)
+    _check_zeros(size, "cpu")
+    _check_loud_token(size, "cpu")
+
+
+def test_a_row_is_the_same_alone_and_in_any_group_on_the_cpu(
+    emulate: Emulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = _use(SMALL, emulate, monkeypatch)
+    case = make_case((2, 3, size, 17), torch.bfloat16, gates=False)
+    u, skip = case["u"], case["skip"]
+    prepared = spectrum(case["h"], size)
+    together = convolve(u, prepared, skip)
+    assert torch.equal(convolve(u[1:], prepared, skip), together[1:])
+    # two channels at once, of one row or of two
+    monkeypatch.setattr(split_cuda, "GROUP_BYTES", 2 * 4 * size)
+    assert torch.equal(spectrum(case["h"], size), prepared)
+    assert torch.equal(convolve(u, prepared, skip), together)
+
+
+def test_plans_hold_their_rows_at_little_cost() -> None:
+    for seqlen in (300_000, 450_000, 524_288, 600_001, 1 << 20, 1_500_000, 1 << 21, 3_000_000, 1 << 22):
+        plan = plan_for(seqlen)
+        size = plan.points * plan.segments
+        assert seqlen <= size <= 1.15 * seqlen
+        assert plan.segments in SEGMENTS
+    with pytest.raises(ValueError, match="can be split among clusters"):
+        plan_for((1 << 22) + 1)
+
+
+def test_a_spectrum_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="prepare it by spectrum"):
+        convolve(torch.zeros(1, 1, 300_000, dtype=torch.bfloat16), torch.zeros(5, 4, dtype=torch.int32), None)
+
+
+def test_it_serves_by_name_only_and_says_what_it_cannot_take() -> None:
+    h, skip = torch.zeros(1, 8), torch.zeros(1)
+    for seqlen, said in ((262144, "not between 262145 and 4194304"), (300_000, "CPU")):
+        u = torch.zeros(1, 1, seqlen, dtype=torch.bfloat16)
+        with pytest.raises(ValueError, match=said):
+            fftconv(u, h, skip, backend="cuda_split")
+    priorities = {backend.name: backend.priority for backend in implementations("fftconv")}
+    assert priorities["cuda_split"] < priorities["torch_fft"] < priorities["cuda_phased"]
+    assert choose("fftconv", "auto", u, h, skip, None, None, False).name == "torch_fft"
+
+
+LENGTHS = [300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
+
+
+@pytest.fixture(scope="module")
+def clusters() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    if torch.cuda.get_device_capability() < split_cuda.OLDEST_CAPABILITY:
+        pytest.skip("blocks of this GPU do not form clusters")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("clusters")
+class TestOnAGpu:
+    @pytest.mark.parametrize("gates", [False, True], ids=["plain", "gated"])
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+    @pytest.mark.parametrize("seqlen", LENGTHS)
+    def test_output_and_gradients(self, seqlen: int, dtype: torch.dtype, gates: bool) -> None:
+        for batch, filter_len in ((1, seqlen), (2, seqlen // 3)):
+            _check(make_case((batch, 3, seqlen, filter_len), dtype, "cuda", gates=gates))
+
+    @pytest.mark.parametrize("seqlen", [262_145, 1_000_001, 3_000_001])
+    def test_odd_lengths(self, seqlen: int) -> None:
+        _check(make_case((1, 2, seqlen, seqlen), torch.bfloat16, "cuda"))
+
+    @pytest.mark.parametrize("seqlen", LENGTHS)
+    def test_a_row_is_the_same_each_time_alone_and_in_a_batch(self, seqlen: int) -> None:
+        channels = 1 + (1 << 25) // seqlen
+        _check_batch_invariance(make_case((2, channels, seqlen, seqlen), torch.bfloat16, "cuda", gates=False))
+
+    @pytest.mark.parametrize("seqlen", LENGTHS)
+    def test_zeros_and_a_loud_token(self, seqlen: int) -> None:
+        _check_zeros(seqlen, "cuda")
+        _check_loud_token(seqlen, "cuda")
+
+    def test_the_face_takes_it_by_name(self) -> None:
+        case = make_case((1, 2, 300_000, 300_000), torch.bfloat16, "cuda")
+        _check_autograd(case, partial(fftconv, backend="cuda_split"))
