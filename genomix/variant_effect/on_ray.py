@@ -1,0 +1,292 @@
+"""A VCF scored in shards by the workers of a Ray cluster, and merged: the file that one process would have written."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from genomix import __version__
+from genomix.checkpoint.files import read_settings
+from genomix.checkpoint.native import LoadedModel
+from genomix.checkpoint.shipped import located
+from genomix.variant_effect.assembly import Assembly
+from genomix.variant_effect.columns import columns_of
+from genomix.variant_effect.contract import ScoreOptions, ScoreSummary
+from genomix.variant_effect.merge import merge_shards
+from genomix.variant_effect.output import OutputOptions
+from genomix.variant_effect.ray_cluster import (
+    RayOptions,
+    Workers,
+    connected,
+    import_ray,
+    nodes_of,
+    results_of,
+)
+from genomix.variant_effect.resume import open_journal
+from genomix.variant_effect.score import BLOCK_RECORDS, language_model
+from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
+from genomix.variant_effect.shards import Shard, ShardRange, range_in
+from genomix.variant_effect.vcf import refuse_same_file, score_vcf
+from genomix_data.errors import ConfigError, InputFileError
+from genomix_data.genome import Genome
+from genomix_data.journal import Journal
+from genomix_data.vcf import VcfReader, open_vcf
+from genomix_data.vcf.opening import RegionsLike
+from genomix_data.vcf.sink import is_stdout
+
+SHARDS_PER_WORKER = 8
+"""So that workers end at about the same time, and one that dies takes little with it."""
+_SUFFIXES = {"v": ".vcf.gz", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf", "t": ".tsv.gz", "p": ".parquet"}
+_CHANGES_NO_SCORE = ("batch_size", "device", "shares")
+
+OnShard = Callable[[ScoreSummary, int, int], None]
+
+
+def score_on_ray(
+    vcf: str | os.PathLike[str],
+    fasta: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: ScoreOptions | None = None,
+    *,
+    cluster: RayOptions | None = None,
+    output: OutputOptions | None = None,
+    contig_map: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    regions: RegionsLike | None = None,
+    targets: RegionsLike | None = None,
+    table: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_shard: OnShard | None = None,
+) -> ScoreSummary:
+    """Score a VCF as `genomix.variant_effect.vcf.score_vcf` does, in shards on a Ray cluster, and merge them.
+
+    Every node must have genomix of one version and see input, genome, model, and the folder of the output under the
+    same paths. A shard whose worker dies is scored again by another.
+
+    Args:
+        vcf: VCF, VCF.gz or BCF; a file.
+        fasta: The genome.
+        model: Folder of a language model, or the name of one that ships with the package.
+        out: Where to; a file. Until it is whole the shards lie in a folder beside it.
+        options: How variants are scored; ``device`` is ``auto``, ``cpu`` or ``cuda``.
+        cluster: Where.
+        output: What is written.
+        contig_map: Other names of contigs.
+        regions: Only records that overlap these.
+        targets: Only records whose POS is inside these.
+        table: Scores that `genomix tile` computed.
+        resume: Keep shards that are done in a folder ``OUT.resume``, and pass over those that are there.
+        on_shard: Called as shards end, with the summary of each, how many are done, and how many there are.
+
+    Returns:
+        What was done: the sum of the shards.
+
+    Raises:
+        ConfigError: if something asked for cannot be done in shards, or no cluster answers or has room.
+        GenomixError: if Ray is not installed, or workers die over a shard again and again; and what `score_vcf` raises.
+    """
+    started = monotonic()
+    how, what, where = options or ScoreOptions(), output or OutputOptions(), cluster or RayOptions()
+    _refuse_what_has_no_shards(vcf, out, what)
+    import_ray()  # before minutes go by over a large file
+    kind = what.type_for(out)
+    keep_bcf = kind in ("b", "u") and not how.haplotypes and not how.sv
+    if Path(out).exists():
+        refuse_same_file(Path(vcf), Path(out))
+    model_sha256 = str(read_settings(located(model)).get("weights_sha256"))
+    genome = Genome(_absolute(fasta), contig_map=contig_map)
+    with open_vcf(vcf, keep_bcf=keep_bcf, regions=regions, targets=targets) as reader:
+        if kind in ("b", "u") and reader.dictionary is None:
+            raise ConfigError(
+                "text that becomes BCF cannot be scored in shards; write VCF.gz (-O z), and `bcftools view -Ob` of "
+                "that."
+            )
+        n_records = _looked_through(reader, genome, how)
+    with ExitStack() as stack:
+        journal = None
+        if resume:
+            run = _run_of(how, model_sha256, genome)
+            selected = (regions, targets, table, contig_map)
+            columns = columns_of(how, per_strand=what.per_strand)
+            journal = open_journal(vcf, str(vcf), out, kind, [run], columns, selected, how)
+            stack.callback(journal.close)
+        ray, is_local = stack.enter_context(connected(where))
+        workers = Workers.of(where, how.device, nodes_of(ray), is_local)
+        of = _n_shards(n_records, workers.n, journal)
+        folder = journal.folder if journal else Path(stack.enter_context(_folder_beside(out)))
+        job = _Job(
+            vcf=_absolute(vcf),
+            genome=genome,
+            model=_absolute(model),
+            options=replace(
+                how,
+                device="cuda" if workers.gpus else "cpu",
+                head=None if how.head is None else _absolute(how.head),
+            ),
+            output=replace(what, output_type=None),
+            regions=regions,
+            targets=targets,
+            table=None if table is None else _absolute(table),
+            threads=workers.threads,
+            parts=tuple(
+                (
+                    range_in(Shard(number, of), n_records),
+                    str(folder.absolute() / f"part.{number}{_SUFFIXES[kind]}"),
+                )
+                for number in range(1, of + 1)
+            ),
+        )
+        found = {number: read_summary(path) for number, (_, path) in enumerate(job.parts, 1)}
+        done = {number: replace(each, resumed=each.records) for number, each in found.items() if each}
+        actor = ray.remote(ShardWorker).options(
+            num_cpus=workers.threads, num_gpus=workers.gpus, max_restarts=0, max_task_retries=0
+        )
+        shared = ray.put(job)
+        missing = [number for number in range(1, of + 1) if number not in done]
+        for number, summary in results_of(ray, lambda: actor.remote(shared), missing, workers.n):
+            job.check(number, summary)
+            if journal:
+                write_summary(job.parts[number - 1][1], summary)
+            done[number] = summary
+            if on_shard is not None:
+                on_shard(summary, len(done), of)
+        merge_shards([path for _, path in job.parts], out, replace(what, output_type=kind))
+        if journal:
+            journal.discard()
+    whole = sum_of([done[number] for number in sorted(done)], how.exact_sample)
+    whole.output = str(out)
+    whole.seconds = monotonic() - started
+    return whole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What a worker must know: everything but which shard; see `score_on_ray`."""
+
+    vcf: str
+    genome: Genome
+    model: str
+    options: ScoreOptions
+    output: OutputOptions
+    regions: RegionsLike | None
+    targets: RegionsLike | None
+    table: str | None
+    threads: int
+    parts: tuple[tuple[ShardRange, str], ...]
+
+    def check(self, number: int, summary: ScoreSummary) -> None:
+        """Raise an InputFileError if a shard did not have the records that it should."""
+        part, _ = self.parts[number - 1]
+        assert part.stop is not None
+        if summary.records != part.stop - part.first:
+            raise InputFileError(
+                f"a worker found {summary.records:,} records in shard {number} of {self.vcf!r}, expected "
+                f"{part.stop - part.first:,}: nodes see different files, or it was changed. Score it again."
+            )
+
+
+class ShardWorker:
+    """Scores shards, one after the other, with a model that is loaded once; lives in a process of the cluster."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        self._model: LoadedModel | None = None
+
+    def ready(self) -> None:
+        """Load the model."""
+        import torch
+
+        torch.set_num_threads(self._job.threads)
+        self._model = language_model(self._job.model)
+
+    def work(self, number: int) -> ScoreSummary:
+        """Score a shard into its file."""
+        job = self._job
+        part, path = job.parts[number - 1]
+        assert self._model is not None, "ready() comes first"
+        # The first records of the whole file tell whether the assembly is right, as they do without shards.
+        options = job.options if number == 1 else replace(job.options, max_ref_mismatch=1.0)
+        return score_vcf(
+            job.vcf,
+            job.genome,
+            self._model,
+            path,
+            options,
+            output=job.output,
+            regions=job.regions,
+            targets=job.targets,
+            table=job.table,
+            shard=part,
+        )
+
+
+def _refuse_what_has_no_shards(vcf: object, out: str | os.PathLike[str] | None, what: OutputOptions) -> None:
+    if str(vcf) == "-":
+        raise ConfigError("standard input cannot be read by several workers; give a file that all nodes see.")
+    if out is None or is_stdout(out):
+        raise ConfigError(
+            "shards lie beside the output until they are merged, so it cannot be standard output; give -o FILE in a "
+            "folder that all nodes see."
+        )
+    kind = what.type_for(out)
+    name = str(out).lower()
+    if what.write_index and (kind in ("v", "u", "p") or (kind == "t" and not name.endswith((".gz", ".bgz")))):
+        raise ConfigError("an index can be written for .vcf.gz, .bcf and .tsv.gz only; leave out -W.")
+
+
+def _looked_through(reader: VcfReader, genome: Genome, options: ScoreOptions) -> int:
+    """Return how many records there are, once it is sure that the genome has contigs of theirs."""
+    lengths = options.ignore_contig_lengths
+    assembly = Assembly(genome, reader.contigs, ignore_contig_lengths=lengths)
+    n_records = 0
+    for record in reader:
+        assembly.resolve(record.chrom)
+        n_records += 1
+    assembly.check_at_end()
+    return n_records
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path as workers, which run in other folders, need it; names of shipped models stay."""
+    return str(Path(path).absolute()) if Path(path).exists() else str(path)
+
+
+def _folder_beside(out: str | os.PathLike[str]) -> "tempfile.TemporaryDirectory[str]":
+    final = Path(out).absolute()
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{final.name}.shards.", dir=final.parent)
+    except OSError as error:
+        raise InputFileError(
+            f"the output folder {str(final.parent)!r} cannot be written: {error.strerror}. Choose another output path."
+        ) from error
+
+
+def _n_shards(n_records: int, n_workers: int, journal: Journal | None) -> int:
+    """Return how many shards there are, as the run began; none of them is empty but that of an empty file."""
+    if journal is not None and journal.state is not None:
+        return int(journal.state["of"])
+    n_blocks = -(-n_records // BLOCK_RECORDS)
+    of = max(1, min(n_blocks, SHARDS_PER_WORKER * n_workers))
+    if journal is not None:
+        journal.commit({"of": of})
+    return of
+
+
+def _run_of(options: ScoreOptions, model_sha256: str, genome: Genome) -> str:
+    """Return in words what must be the same when a run goes on."""
+    same = {key: value for key, value in asdict(options).items() if key not in _CHANGES_NO_SCORE}
+    fingerprint = genome.fingerprint()
+    del fingerprint["contigs"]
+    told = {
+        "engine": "ray",
+        "version": __version__,
+        "model": model_sha256,
+        "genome": fingerprint,
+        "options": same,
+    }
+    return json.dumps(told, sort_keys=True, default=str)
