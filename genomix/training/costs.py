@@ -1,6 +1,7 @@
 """Lines through what a few sizes of batches were measured to cost.
 
-    cost(B, L) = c0 + c1 L + c2 B L        of B windows of L tokens, for peak memory and for seconds
+    bytes(B, L) = c0 + c1 L + c2 B L        of B windows of L tokens
+    seconds(B, L) = s0 + s1 B L             times the work of a token at L
 
 ``c0`` is the model and its optimizer, ``c1 L`` what there is once for all windows (implicit filters), ``c2 B L`` the
 rest.
@@ -69,9 +70,14 @@ class Costs:
         measured = self._measured(n_windows, seqlen)
         if measured is not None:
             return measured.seconds
-        longest = max(sample.seqlen for sample in self.samples)
-        more_work = flops_per_token(self.config, seqlen) / flops_per_token(self.config, longest)
-        return more_work * extrapolated(self.samples, lambda sample: sample.seconds, n_windows, seqlen)
+        # Times are noisy: what a further token takes is that of the largest batch at most, and half of it at least.
+        last = self.samples[-1]
+        tokens = np.array([sample.n_windows * sample.seqlen for sample in self.samples], dtype=np.float64)
+        slope = np.polyfit(tokens, [sample.seconds for sample in self.samples], 1)[0]
+        most = last.seconds / tokens[-1]
+        further = float(np.clip(slope, most / 2, most)) * (n_windows * seqlen - float(tokens[-1]))
+        more_work = flops_per_token(self.config, seqlen) / flops_per_token(self.config, last.seqlen)
+        return more_work * (last.seconds + further)
 
     def _measured(self, n_windows: int, seqlen: int) -> Sample | None:
         return next((sample for sample in self.samples if sample.size == (n_windows, seqlen)), None)

@@ -149,6 +149,14 @@ def test_costs_of_three_terms_are_found_again(target: tuple[int, int]) -> None:
     assert extrapolated(samples, lambda s: s.seconds, *target) == pytest.approx(cost(*target))
 
 
+def test_noise_in_times_changes_the_speed_by_no_more_than_a_factor_of_two() -> None:
+    noisy = [(1, 256, 9.0), (1, 512, 2.0), (2, 512, 2.5)]  # the first one waited for others
+    samples = tuple(Sample(n_windows=n, seqlen=length, seconds=s, peak=0) for n, length, s in noisy)
+    costs = Costs(get_model("hyenadna/tiny-1k").config, samples)
+    assert 1024 / 2.5 <= 64 * 512 / costs.seconds(64, 512) <= 2 * 1024 / 2.5
+    assert 0 < costs.seconds(1, 128) < 2.5
+
+
 def test_noise_never_makes_a_larger_batch_cheaper_than_a_measured_one() -> None:
     samples = [
         Sample(n_windows=1, seqlen=64, seconds=2.0, peak=0),
