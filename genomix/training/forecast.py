@@ -137,7 +137,8 @@ class Forecast:
         own = state.total + gathered - measured_state
         if config.trainer.accumulate > 1 and self.config.trainer.accumulate == 1:
             own += state.gradients  # there while the next batch is computed
-        return Outlook(peak=peak + own, seconds=seconds)
+        # a resident set may have shrunk since: what is held is needed in any case
+        return Outlook(peak=max(peak + own, self.base), seconds=seconds)
 
     def memory(self, outlook: Outlook, n_train: int | None, n_held_out: int | None) -> MemoryPlan:
         """Return the memory of the run as it is set.
