@@ -54,7 +54,7 @@ def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool
         print(json.dumps(summary.to_dict(), indent=2, allow_nan=False))
     if quiet:
         return
-    from genomix.training.summary import NAMES
+    from genomix.evaluation.metric_names import METRIC_NAMES
     from genomix_cli.console import console, say
 
     table = plain_table(f"{len(summary.records)} runs", "mean", "sd", "95 % of the test", "no near copies")
@@ -62,7 +62,7 @@ def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool
         clean = summary.test_clean.get(name)
         interval = "-" if found.interval is None else "{:.4f} to {:.4f}".format(*found.interval)
         table.add_row(
-            NAMES.get(name, name),
+            METRIC_NAMES.get(name, name),
             f"{found.mean:.4f}",
             "-" if found.sd is None else f"{found.sd:.4f}",
             interval,
@@ -79,7 +79,8 @@ def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool
     for row in summary.published:
         spread = f" ± {row.spread:.3f}" if row.spread else ""
         say(
-            f"published: {NAMES.get(row.metric, row.metric)} {row.value:.3f}{spread}  {row.model} ({row.protocol})",
+            f"published: {METRIC_NAMES.get(row.metric, row.metric)} {row.value:.3f}{spread}  "
+            f"{row.model} ({row.protocol})",
             style="dim",
         )
     say(f"model   {summary.best.folder / 'model'} (the best on its validation set)")
@@ -95,7 +96,8 @@ def show_suite(
         print(json.dumps(found, indent=2, allow_nan=False))
     if quiet:
         return
-    from genomix.training.summary import METRICS, NAMES
+    from genomix.evaluation.metric_names import METRIC_NAMES
+    from genomix.training.summary import METRICS
     from genomix_cli.console import console, say
 
     table = plain_table("task", "runs", "metric", "mean ± sd", "clean", "published")
@@ -107,7 +109,7 @@ def show_suite(
         table.add_row(
             summary.config.task or "-",
             str(len(summary.records)),
-            NAMES.get(metric, metric),
+            METRIC_NAMES.get(metric, metric),
             str(summary.test.get(metric, "-")),
             "-" if clean is None else f"{clean.mean:.4f}",
             "-" if best is None else f"{best.value:.3f}",
@@ -125,11 +127,13 @@ def show_suite(
 
 def show_sweep(result: "SweepResult") -> None:
     """Show the trials, the best first, and what the winner reached on the test."""
-    from genomix.training.summary import NAMES
+    from genomix.evaluation.metric_names import METRIC_NAMES
     from genomix_cli.console import console, say
 
     keys = list(result.trials[0]["settings"])
-    table = plain_table(*keys, f"validation {NAMES.get(result.monitor, result.monitor)}", "loss", "epoch")
+    table = plain_table(
+        *keys, f"validation {METRIC_NAMES.get(result.monitor, result.monitor)}", "loss", "epoch"
+    )
     for trial in result.trials[:MOST_TRIALS]:
         values = [str(trial["settings"][key]) for key in keys]
         table.add_row(*values, f"{trial['value']:.4f}", f"{trial['loss']:.4f}", str(trial["epoch"]))

@@ -13,7 +13,8 @@ import numpy as np
 import pysam
 from numpy.typing import NDArray
 
-from genomix.evaluation.ranking import N_RESAMPLES, separation
+from genomix.evaluation.ranking import separation
+from genomix.evaluation.resampling import N_RESAMPLES
 from genomix.models.registry import hyenadna_config
 from genomix.provenance import run_record
 from genomix.training.config import (

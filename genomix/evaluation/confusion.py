@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from genomix.evaluation.ranking import N_RESAMPLES, Estimate, bootstrap_estimate
+from genomix.evaluation.ranking import Estimate, bootstrap_estimate
+from genomix.evaluation.resampling import N_RESAMPLES
 
 Counts = NDArray[np.int64]
 

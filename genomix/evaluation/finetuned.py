@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from genomix.correlation import correlation, mean_ranks
 from genomix.evaluation.confusion import ConfusionRates, confusion_rates
 from genomix.evaluation.proportions import Bin, Calibration, calibration, share_by_quantile
-from genomix.evaluation.ranking import N_RESAMPLES, Estimate, Separation, bootstrap_estimate, separation
+from genomix.evaluation.ranking import Estimate, Separation, bootstrap_estimate, separation
+from genomix.evaluation.resampling import N_RESAMPLES
 from genomix.evaluation.run_record import CLASS_KINDS, RunRecord
 
 _WORK = 200_000_000

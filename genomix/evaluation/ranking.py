@@ -5,7 +5,6 @@ positives and within negatives, so that each has as many of both as the data. Ro
 bases of a sequence, are drawn together: as single draws they would make intervals far too narrow.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-N_RESAMPLES = 1000
-LEVEL = 0.95
+from genomix.evaluation.resampling import (
+    N_RESAMPLES,
+    area_under_roc,
+    average_precision,
+    by_threshold,
+    ends,
+    resampled_clusters,
+    resampled_rows,
+)
+
 _GRID = np.linspace(0.0, 1.0, 201)
-_WEIGHTS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +127,17 @@ def separation(
     order = np.argsort(-scores, kind="stable")
     ranked, positive = scores[order], is_positive[order]
     starts = np.flatnonzero(np.append(True, np.diff(ranked) != 0))
-    hits, alarms = _by_threshold(np.ones((1, len(scores))), positive, starts)
+    hits, alarms = by_threshold(np.ones((1, len(scores))), positive, starts)
     areas: list[NDArray[np.float64]] = []
     rocs, precisions = [], []
     draws = (
-        _resampled_weights(positive, n_resamples, seed)
+        resampled_rows(~positive, n_resamples, seed)
         if clusters is None
-        else _resampled_clusters(clusters[order], positive, n_resamples, seed)
+        else resampled_clusters(clusters[order], ~positive, n_resamples, seed)
     )
     for weights in draws:
-        drawn = _by_threshold(weights, positive, starts)
-        areas.append(np.stack([_auroc(*drawn), _auprc(*drawn)]))
+        drawn = by_threshold(weights, positive, starts)
+        areas.append(np.stack([area_under_roc(*drawn), average_precision(*drawn)]))
         for each_hits, each_alarms in zip(*drawn, strict=True):
             rocs.append(np.interp(_GRID, *_roc(each_hits, each_alarms)))
             precisions.append(_precision_at(_GRID, each_hits, each_alarms))
@@ -139,10 +145,10 @@ def separation(
     return Separation(
         n_positive=n_positive,
         n_negative=n_negative,
-        auroc=_estimate(float(_auroc(hits, alarms)[0]), auroc),
-        auprc=_estimate(float(_auprc(hits, alarms)[0]), auprc),
-        roc=Curve(*_roc(hits[0], alarms[0]), _GRID, *_ends(np.array(rocs))),
-        pr=Curve(*_pr(hits[0], alarms[0]), _GRID, *_ends(np.array(precisions))),
+        auroc=_estimate(float(area_under_roc(hits, alarms)[0]), auroc),
+        auprc=_estimate(float(average_precision(hits, alarms)[0]), auprc),
+        roc=Curve(*_roc(hits[0], alarms[0]), _GRID, *ends(np.array(rocs))),
+        pr=Curve(*_pr(hits[0], alarms[0]), _GRID, *ends(np.array(precisions))),
     )
 
 
@@ -152,69 +158,13 @@ def roc_points(
     """Return false and true positive rates at every threshold, from (0, 0) to (1, 1); equal scores move together."""
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) != 0))
-    hits, alarms = _by_threshold(np.ones((1, len(scores))), is_positive[order], starts)
+    hits, alarms = by_threshold(np.ones((1, len(scores))), is_positive[order], starts)
     return _roc(hits[0], alarms[0])
 
 
 def bootstrap_estimate(value: float, resampled: NDArray[np.float64]) -> Estimate:
     """Return a value with the percentile interval of its resamples."""
     return _estimate(value, resampled)
-
-
-def _resampled_weights(
-    positive: NDArray[np.bool_], n_resamples: int, seed: int
-) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each row is drawn, ``(some resamples, n)``."""
-    rng = np.random.default_rng(seed)
-    groups = np.flatnonzero(positive), np.flatnonzero(~positive)
-    step = max(1, _WEIGHTS_AT_ONCE // len(positive))
-    for begin in range(0, n_resamples, step):
-        weights = np.zeros((min(step, n_resamples - begin), len(positive)))
-        for row in weights:
-            for group in groups:
-                row[group] = np.bincount(rng.integers(0, len(group), len(group)), minlength=len(group))
-        yield weights
-
-
-def _resampled_clusters(
-    clusters: NDArray[np.int64], positive: NDArray[np.bool_], n_resamples: int, seed: int
-) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each row is drawn with its cluster; draws without positives or without negatives are repeated."""
-    rng = np.random.default_rng(seed)
-    _, place = np.unique(clusters, return_inverse=True)
-    n_clusters = int(place.max()) + 1
-    both = np.array([np.bincount(place, side, n_clusters) > 0 for side in (positive, ~positive)])
-    step = max(1, _WEIGHTS_AT_ONCE // len(positive))
-    for begin in range(0, n_resamples, step):
-        weights = np.empty((min(step, n_resamples - begin), len(positive)))
-        for row in weights:
-            often = np.zeros(n_clusters, dtype=np.int64)
-            while not (both & (often > 0)).any(axis=1).all():
-                often = np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters)
-            row[:] = often[place]
-        yield weights
-
-
-def _by_threshold(
-    weights: NDArray[np.float64], positive: NDArray[np.bool_], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return positives and negatives at or above each threshold, ``(B, thresholds)``."""
-    hits = np.add.reduceat(weights * positive, starts, axis=1).cumsum(axis=1)
-    alarms = np.add.reduceat(weights * ~positive, starts, axis=1).cumsum(axis=1)
-    return hits, alarms
-
-
-def _auroc(hits: NDArray[np.float64], alarms: NDArray[np.float64]) -> NDArray[np.float64]:
-    new_alarms = np.diff(alarms, axis=1, prepend=0.0)
-    above = hits - np.diff(hits, axis=1, prepend=0.0) / 2
-    area: NDArray[np.float64] = (above * new_alarms).sum(axis=1) / (hits[:, -1] * alarms[:, -1])
-    return area
-
-
-def _auprc(hits: NDArray[np.float64], alarms: NDArray[np.float64]) -> NDArray[np.float64]:
-    precision = hits / np.maximum(hits + alarms, 1)
-    area: NDArray[np.float64] = (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1) / hits[:, -1]
-    return area
 
 
 def _roc(
@@ -241,11 +191,5 @@ def _precision_at(
 
 
 def _estimate(value: float, resampled: NDArray[np.float64]) -> Estimate:
-    low, high = _ends(resampled)
+    low, high = ends(resampled)
     return Estimate(value, float(low), float(high))
-
-
-def _ends(resampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail], axis=0)
-    return low, high

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from genomix.correlation import correlation, mean_ranks
 from genomix.evaluation.labelled_variants import LabelledVariants
-from genomix.evaluation.ranking import N_RESAMPLES, Separation, separation
+from genomix.evaluation.ranking import Separation, separation
+from genomix.evaluation.resampling import N_RESAMPLES
 from genomix_data.errors import ConfigError, InputFileError, preview
 
 Direction = Literal["auto", "positive", "negative"]

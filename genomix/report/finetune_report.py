@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from genomix.evaluation.finetuned import STRATA, TestEvaluation, evaluate_run
+from genomix.evaluation.metric_names import METRIC_NAMES
 from genomix.evaluation.run_record import CLASS_KINDS, RunRecord, read_run
 from genomix.provenance import run_record
 from genomix.report import evaluation_figures as drawings
 from genomix.report.finetune_results import test_section
 from genomix.report.page import Card, Fact, Figure, Page, Section, Table, write_page
 from genomix.report.protocol_report import is_protocol, read_result, write_protocol_report
-from genomix.report.published import METRIC_NAMES, published_section
+from genomix.report.published import published_section
 from genomix_data.atomic import atomic_file
 
 METHODS = {

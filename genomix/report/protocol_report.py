@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from genomix.evaluation.metric_names import METRIC_NAMES
 from genomix.evaluation.ranking import Separation, separation
 from genomix.evaluation.run_record import CLASS_KINDS, RunRecord, read_run
 from genomix.provenance import run_record
 from genomix.report import evaluation_figures as drawings
 from genomix.report.page import Card, Fact, Figure, Page, Section, Table, write_page
-from genomix.report.published import METRIC_NAMES, published_section
+from genomix.report.published import published_section
 from genomix_data.atomic import atomic_file
 from genomix_data.errors import InputFileError
 

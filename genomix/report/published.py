@@ -3,16 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genomix.evaluation.metric_names import METRIC_NAMES
 from genomix.report.page import Section, Table
 
-METRIC_NAMES = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "mcc": "MCC",
-    "f1": "F1",
-    "median_auroc": "median AUROC",
-    "r2": "R2",
-}
 _FIRST = ("model", "metric", "value", "spread", "protocol", "source", "note")
 
 

@@ -105,7 +105,7 @@ def finetune(
         valid=loop.best.metrics,
         test=objective.metrics(scores, truth),
         test_clean=clean_metrics(objective, scores, test, leakage),
-        intervals=bootstrap_intervals([scores], truth, config.head.kind),
+        intervals=bootstrap_intervals([scores], truth, config.head.kind, sequence=objective.sequence(test)),
         published=tuple(published_results(config.data.benchmark)),
         leakage=leakage,
         split=config.data.split,

@@ -1,26 +1,32 @@
 """Bootstrap intervals of test metrics: what a test set of this size leaves open, for one model or the mean of several.
 
-A resample draws test sequences with replacement, within each class where there are classes, so that each has as many of
-every class as the data. All models see the same resamples, so that their mean is judged on the same sequences. Spread
-between seeds is another thing, and reported beside it.
+A resample draws test sequences with replacement, within each class where sequences have classes, so that each has as
+many of every class as the data; the bases of a sequence are drawn together. All models see the same resamples, so that
+their mean is judged on the same sequences. Spread between seeds is another thing, and reported beside it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from genomix.evaluation.confusion import matthews
+from genomix.evaluation.resampling import (
+    N_RESAMPLES,
+    area_under_roc,
+    average_precision,
+    by_threshold,
+    ends,
+    resampled_clusters,
+    resampled_rows,
+)
 from genomix.heads.sequence_model import HeadKind
 
-N_RESAMPLES = 1000
-LEVEL = 0.95
 _WORK = 2e8
 """Scores that are looked at in all; beyond that, fewer resamples are drawn, at least `_FEWEST`."""
 _FEWEST = 100
-_AT_ONCE = 1 << 21
 
 Values = dict[str, NDArray[np.float64]]
 
@@ -30,6 +36,7 @@ def bootstrap_intervals(
     truth: NDArray[Any],
     kind: HeadKind,
     *,
+    sequence: Int64[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
     """Return the ends of the 95 % percentile interval of each metric's mean over the models.
@@ -38,6 +45,7 @@ def bootstrap_intervals(
         scores: Of each model, in the same order of the test.
         truth: Class indices; negative ones are left out. Numbers ``(n, T)`` of a regression.
         kind: What they mean. Of several labels there are no intervals: each has its own test set.
+        sequence: Of each row, where several are of one sequence: these are drawn together.
         seed: Of the resamples.
 
     Returns:
@@ -51,6 +59,7 @@ def bootstrap_intervals(
     else:
         known = truth >= 0
         truth, scores = truth[known], [each[known] for each in scores]
+        sequence = None if sequence is None else sequence[known]
         strata = truth
     if not len(truth):
         return {}
@@ -59,16 +68,20 @@ def bootstrap_intervals(
         _Regression(each, truth) if kind == "regressor" else _Classification(each, truth) for each in scores
     ]
     drawn: dict[str, list[NDArray[np.float64]]] = {}
-    for weights in _weights(strata, n_resamples, seed):
+    draws = (
+        resampled_rows(strata, n_resamples, seed)
+        if sequence is None
+        else resampled_clusters(sequence, strata, n_resamples, seed)
+    )
+    for weights in draws:
         found = [model.resampled(weights) for model in models]
         for name in found[0]:
             drawn.setdefault(name, []).append(np.mean([values[name] for values in found], axis=0))
-    tail = 100 * (1 - LEVEL) / 2
     intervals: dict[str, tuple[float, float]] = {}
     for name, parts in drawn.items():
         values = np.concatenate(parts)
         if np.isfinite(values).all():
-            low, high = np.percentile(values, [tail, 100 - tail])
+            low, high = ends(values)
             intervals[name] = (float(low), float(high))
     return intervals
 
@@ -109,19 +122,13 @@ class _Ranked:
 
     def __init__(self, scores: NDArray[np.float64], is_positive: NDArray[np.bool_]) -> None:
         self.order = np.argsort(-scores, kind="stable")
-        self.positive = is_positive[self.order].astype(np.float64)
+        self.positive = is_positive[self.order]
         self.starts = np.flatnonzero(np.append(True, np.diff(scores[self.order]) != 0))
 
     def areas(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the areas under the ROC and the precision-recall curve for each row of weights."""
-        ranked = weights[:, self.order]
-        new_hits = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
-        new_alarms = np.add.reduceat(ranked * (1 - self.positive), self.starts, axis=1)
-        hits, alarms = new_hits.cumsum(axis=1), new_alarms.cumsum(axis=1)
-        n_positive, n_negative = hits[:, -1], alarms[:, -1]
-        auroc = ((hits - new_hits / 2) * new_alarms).sum(axis=1) / (n_positive * n_negative)
-        precision = hits / np.maximum(hits + alarms, 1)
-        return auroc, (new_hits * precision).sum(axis=1) / n_positive
+        found = by_threshold(weights[:, self.order], self.positive, self.starts)
+        return area_under_roc(*found), average_precision(*found)
 
 
 class _Regression:
@@ -144,16 +151,3 @@ class _Regression:
                 found["r2"].append(1 - mse / var_y)
             found["mse"].append(mse)
         return {name: np.mean(values, axis=0) for name, values in found.items()}
-
-
-def _weights(strata: NDArray[np.int64], n_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each row is drawn, ``(some resamples, n)``."""
-    rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(strata == value) for value in np.unique(strata)]
-    step = max(1, _AT_ONCE // len(strata))
-    for begin in range(0, n_resamples, step):
-        weights = np.zeros((min(step, n_resamples - begin), len(strata)))
-        for row in weights:
-            for group in groups:
-                row[group] = np.bincount(rng.integers(0, len(group), len(group)), minlength=len(group))
-        yield weights

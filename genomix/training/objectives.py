@@ -42,6 +42,10 @@ class Objective(ABC):
     def truth(self, table: ExampleTable) -> NDArray[Any]:
         """Return what `metrics` compares scores with: the same rows as the scores have."""
 
+    def sequence(self, table: ExampleTable) -> NDArray[np.int64] | None:
+        """Return which sequence each row of `truth` is of, from 0; None where each is of its own."""
+        return None
+
     @abstractmethod
     def targets(self, table: ExampleTable, *, both_strands: bool) -> Tensor:
         """Return what `loss` compares outputs with, a row a sequence; those of the other strands follow, if wanted."""
@@ -114,6 +118,11 @@ class BaseClassification(Objective):
     def truth(self, table: ExampleTable) -> NDArray[np.int64]:
         """Return the classes of all bases of all sequences, one after the other."""
         return np.concatenate(_base_table(table).labels)
+
+    def sequence(self, table: ExampleTable) -> NDArray[np.int64]:
+        """Return which sequence each base is of."""
+        lengths = [len(row) for row in _base_table(table).labels]
+        return np.repeat(np.arange(len(lengths)), lengths)
 
     def targets(self, table: ExampleTable, *, both_strands: bool) -> Tensor:
         """Return the class of each base, `IGNORED` where there is none and beyond the end of a sequence."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genomix.evaluation.metric_names import METRIC_NAMES
 from genomix.evaluation.run_record import RunRecord
 from genomix.heads.sequence_model import HeadKind
 from genomix.training.finetune_config import FinetuneConfig
@@ -27,15 +28,6 @@ METRICS: dict[HeadKind, tuple[str, ...]] = {
     "regressor": ("pearson", "spearman", "r2", "loss"),
 }
 """What is summed up for each kind of head, the first of which a table is ordered by."""
-
-NAMES = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "mcc": "MCC",
-    "f1": "F1",
-    "median_auroc": "median AUROC",
-    "r2": "R2",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ class Summary:
 def headline(record: RunRecord) -> list[tuple[str, float | None]]:
     """Return the names and values of the first test metrics of a run."""
     test = record.result["test"]
-    return [(NAMES.get(name, name), test[name]) for name in METRICS[record.kind][:3]]
+    return [(METRIC_NAMES.get(name, name), test[name]) for name in METRICS[record.kind][:3]]
 
 
 def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[RunRecord]) -> Summary:
@@ -144,7 +136,12 @@ def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[Ru
     first = records[0]
     same_test = all(np.array_equal(record.truth, first.truth, equal_nan=True) for record in records)
     intervals = (
-        bootstrap_intervals([record.scores for record in records], first.truth, first.kind)
+        bootstrap_intervals(
+            [record.scores for record in records],
+            first.truth,
+            first.kind,
+            sequence=first.sequence if first.kind == "token_classifier" else None,
+        )
         if same_test
         else {}
     )
@@ -196,8 +193,8 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
     metrics = metrics or list(
         dict.fromkeys(name for kind in kinds for name in METRICS[kind] if name != "loss")
     )
-    head = ["data set", "train / test", "runs", *(NAMES.get(name, name) for name in metrics)]
-    head += [f"{NAMES.get(metrics[0], metrics[0])} without near copies", "ensemble", "published"]
+    head = ["data set", "train / test", "runs", *(METRIC_NAMES.get(name, name) for name in metrics)]
+    head += [f"{METRIC_NAMES.get(metrics[0], metrics[0])} without near copies", "ensemble", "published"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for summary in summaries:
         first = summary.records[0].result
@@ -234,6 +231,6 @@ def published_words(rows: Sequence[PublishedResult], metrics: Sequence[str]) -> 
         if row.metric in metrics and (key not in best or row.value > best[key].value):
             best[key] = row
     return "; ".join(
-        f"{NAMES.get(row.metric, row.metric)} {row.value:.3f} {row.model} ({row.protocol})"
+        f"{METRIC_NAMES.get(row.metric, row.metric)} {row.value:.3f} {row.model} ({row.protocol})"
         for row in best.values()
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genomix.evaluation.metric_names import METRIC_NAMES
 from genomix.training.build import plain
 from genomix.training.device import choose_device, own_random_state
 from genomix.training.finetune import train
@@ -20,7 +21,7 @@ from genomix.training.protocol import run_protocol
 from genomix.training.run_folder import write_json, write_text
 from genomix.training.screen import Screen
 from genomix.training.side_by_side import JobFailedError, n_workers, run_side_by_side
-from genomix.training.summary import NAMES, Summary
+from genomix.training.summary import Summary
 from genomix_data.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,7 +133,13 @@ def run_sweep(
 def sweep_table(result: SweepResult) -> str:
     """Return the trials as a table, the best first."""
     keys = list(result.trials[0]["settings"])
-    head = [*keys, f"validation {NAMES.get(result.monitor, result.monitor)}", "loss", "epoch", "seconds"]
+    head = [
+        *keys,
+        f"validation {METRIC_NAMES.get(result.monitor, result.monitor)}",
+        "loss",
+        "epoch",
+        "seconds",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for trial in result.trials:
         cells = [*(str(trial["settings"][key]) for key in keys), f"{trial['value']:.4f}"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genomix.evaluation.resampling import resampled_rows
 from genomix.training import intervals
 from genomix.training.intervals import bootstrap_intervals
 from genomix.training.metrics import classification_metrics
@@ -21,7 +22,7 @@ def classes(n: int, n_classes: int, seed: int) -> tuple[NDArray[np.float64], NDA
 def test_each_resample_has_the_ordinary_metrics(n_classes: int) -> None:
     scores, truth = classes(80, n_classes, 0)
     model = intervals._Classification(scores, truth)
-    weights = next(intervals._weights(truth, 5, seed=1))
+    weights = next(resampled_rows(truth, 5, seed=1))
     np.testing.assert_array_equal(
         [[row[truth == c].sum() for c in range(n_classes)] for row in weights],
         [np.bincount(truth, minlength=n_classes)] * 5,
@@ -40,7 +41,7 @@ def test_numbers_likewise_and_missing_ones_are_left_out() -> None:
     truth = rng.normal(size=(60, 2))
     scores = truth + rng.normal(size=(60, 2))
     truth[::7, 0] = np.nan
-    weights = next(intervals._weights(np.zeros(60, dtype=np.int64), 4, seed=1))
+    weights = next(resampled_rows(np.zeros(60, dtype=np.int64), 4, seed=1))
     found = intervals._Regression(scores, truth).resampled(weights)
     for place, row in enumerate(weights):
         rows = np.repeat(np.arange(60), row.astype(int))
@@ -80,3 +81,16 @@ def test_where_there_is_nothing_to_resample() -> None:
     assert "accuracy" in one_class
     known = bootstrap_intervals([scores], np.where(np.arange(20) < 10, truth, -100), "token_classifier")
     assert known == bootstrap_intervals([scores[:10]], truth[:10], "classifier")
+
+
+def test_bases_of_a_sequence_are_drawn_together() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.repeat(rng.integers(0, 2, 60), 50)
+    right = np.repeat(rng.random(60) < 0.8, 50)  # a sequence is right as a whole, or wrong
+    scores = np.eye(2)[np.where(right, truth, 1 - truth)]
+    sequence = np.repeat(np.arange(60), 50)
+    low, high = bootstrap_intervals([scores], truth, "token_classifier", sequence=sequence)["accuracy"]
+    # 60 draws with a chance of 0.8, not 3,000: 2 x 1.96 x sqrt(0.8 x 0.2 / 60)
+    assert high - low == pytest.approx(0.20, abs=0.04)
+    narrow = bootstrap_intervals([scores], truth, "token_classifier")["accuracy"]
+    assert narrow[1] - narrow[0] < (high - low) / 4
