@@ -19,6 +19,7 @@ from genomix_data.regions import Regions
 from genomix_data.variant_windows import TO_ACGTN
 from genomix_data.vcf import VcfReader
 from genomix_data.vcf.sink import IndexFormat
+from genomix_data.vcf.streams import PieceStream
 
 _TBI_LONGEST = 1 << 29
 _PIECE = 1 << 14
@@ -96,7 +97,7 @@ def substitutions_as_vcf(genome: Genome, intervals: Sequence[Interval]) -> VcfRe
     # the name tells these bases from any others, for runs that go on
     digest = hashlib.sha256("".join(map(repr, intervals)).encode()).hexdigest()[:12]
     name = f"{sum(map(len, intervals)):,} bases of {genome.path.name} ({digest})"
-    return VcfReader(io.BufferedReader(_Lines(_lines(genome, intervals)), 1 << 18), name)
+    return VcfReader(io.BufferedReader(PieceStream(_lines(genome, intervals)), 1 << 18), name)
 
 
 def _lines(genome: Genome, intervals: Sequence[Interval]) -> Iterator[bytes]:
@@ -112,24 +113,3 @@ def _lines(genome: Genome, intervals: Sequence[Interval]) -> Iterator[bytes]:
                 for pos, base in enumerate(letters.decode(), start + 1)
                 if base != "N"
             ).encode()
-
-
-class _Lines(io.RawIOBase):
-    """Pieces of text as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = piece
-        n = min(len(buffer), len(self._rest))
-        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
-        return n

@@ -19,6 +19,7 @@ from genomix_data.vcf.bcf import BcfRecord, bcf_header_bytes, read_bcf_records
 from genomix_data.vcf.bin_index import BinIndex, Chunk, find_index, read_bin_index
 from genomix_data.vcf.reader import VcfReader
 from genomix_data.vcf.record import VcfRecord
+from genomix_data.vcf.streams import PieceStream
 
 _LENGTHENED = ("<DEL", "<DUP", "<INV", "<CNV")
 
@@ -64,7 +65,7 @@ class IndexedVcfReader(VcfReader):
                         yield record
 
     def _records_of(self, chunk: Chunk, number: int) -> Iterator[VcfRecord | BcfRecord]:
-        stream = io.BufferedReader(_ChunkStream(self._path, chunk, self._index.path), 1 << 18)
+        stream = io.BufferedReader(PieceStream(_text_between(self._path, chunk, self._index.path)), 1 << 18)
         if self.dictionary is not None:
             yield from read_bcf_records(stream, self.dictionary, self.name)
             return
@@ -151,38 +152,18 @@ def record_length(record: VcfRecord | BcfRecord) -> int:
     return length
 
 
-class _ChunkStream(io.RawIOBase):
-    """The text between two virtual offsets of a BGZF file."""
-
-    def __init__(self, path: Path, chunk: Chunk, index: Path) -> None:
-        self._blocks = self._pieces(path, chunk, index)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        while not self._rest:
-            piece = next(self._blocks, None)
-            if piece is None:
-                return 0
-            self._rest = piece
-        n = min(len(buffer), len(self._rest))
-        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
-        return n
-
-    @staticmethod
-    def _pieces(path: Path, chunk: Chunk, index: Path) -> Iterator[bytes]:
-        (first, skip), (last, stop) = (divmod(offset, 1 << 16) for offset in chunk)
-        misfit = InputFileError(
-            f"the index {str(index)!r} does not fit {str(path)!r}. Make it again: `bcftools index -f {path.name}`."
-        )
-        if last < first or last > path.stat().st_size:
+def _text_between(path: Path, chunk: Chunk, index: Path) -> Iterator[bytes]:
+    """Yield the text between two virtual offsets of a BGZF file."""
+    (first, skip), (last, stop) = (divmod(offset, 1 << 16) for offset in chunk)
+    misfit = InputFileError(
+        f"the index {str(index)!r} does not fit {str(path)!r}. Make it again: `bcftools index -f {path.name}`."
+    )
+    if last < first or last > path.stat().st_size:
+        raise misfit
+    for offset, text in iter_blocks(path, first):
+        if offset > last:
             raise misfit
-        for offset, text in iter_blocks(path, first):
-            if offset > last:
-                raise misfit
-            begin = skip if offset == first else 0
-            yield text[begin:stop] if offset == last else text[begin:]
-            if offset == last:
-                return
+        begin = skip if offset == first else 0
+        yield text[begin:stop] if offset == last else text[begin:]
+        if offset == last:
+            return

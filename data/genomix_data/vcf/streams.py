@@ -8,7 +8,7 @@ import gzip
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal
 
 from genomix_data.bgzf import END_OF_FILE, is_bgzf, is_gzip
@@ -61,6 +61,7 @@ class _TailKeeper(io.RawIOBase):
         self.tail = b""
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
@@ -115,3 +116,26 @@ def truncated(name: str, detail: str = "its closing BGZF block is missing") -> I
         f"{name} is truncated or damaged: {detail}. Copy or download it again; "
         f"`gzip -t {name}` tells whether the copy is whole."
     )
+
+
+class PieceStream(io.RawIOBase):
+    """Pieces of text as one stream, each asked for when it is needed."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        """Fill a buffer as far as the next piece goes; return its bytes, 0 at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = piece
+        n = min(len(buffer), len(self._rest))
+        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
+        return n
