@@ -18,6 +18,7 @@ from genomix.heads.build import HeadModel
 from genomix.heads.sequence_model import SequenceModel
 from genomix.inference.examples import Batch, Examples
 from genomix.inference.head_scores import all_scores
+from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.training.device import check_finite, precision, seed_device
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.finetune_method import FullConfig
@@ -159,6 +160,10 @@ class FinetuneLoop:
     def _can_be_graphed(self) -> bool:
         # A graph is of one shape; and with several batches a step, the gradients of one would overwrite the other's.
         trainer, widths = self.config.trainer, self.train.widths
+        if trainer.cuda_graphs and not isinstance(self.model.config, StripedHyena2Config):
+            raise ConfigError(
+                "trainer.cuda_graphs=true is for StripedHyena 2; this model is a HyenaDNA. Leave it out."
+            )
         is_uniform = int(widths.min()) == int(widths.max())
         is_full = isinstance(self.config.method, FullConfig)
         return trainer.cuda_graphs and is_full and is_uniform and trainer.accumulate == 1

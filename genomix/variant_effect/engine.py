@@ -19,7 +19,6 @@ from genomix.variant_effect.contract import Dtype
 from genomix.variant_effect.likelihoods import WindowLikelihoods
 from genomix.variant_effect.window_set import WindowSet
 from genomix_data.errors import ConfigError, GenomixError
-from genomix_kernels import cpu_linear
 
 TOKENS_PER_BATCH = {"cpu": 1 << 12, "cuda": 1 << 18}
 TOKENS_PER_JOB = {"cpu": 1 << 13, "cuda": 1 << 62}
@@ -148,8 +147,6 @@ class Engine:
         stack.enter_context(torch.inference_mode())
         if self.device.type == "cuda":
             stack.enter_context(torch.cuda.device(self.device))
-        elif cpu_linear.why_not() is None:
-            stack.enter_context(cpu_linear.OneDnnLinear())
         stack.enter_context(self._precision())
         return stack
 

@@ -180,6 +180,15 @@ def test_two_batches_a_step_are_one_of_twice_the_size(tables: tuple[Path, Path],
     )
 
 
+def test_graphs_are_for_the_family_that_has_them(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    config = finetune_config(*tables, trainer={"max_epochs": 1, "cuda_graphs": True})
+    with pytest.raises(
+        ConfigError, match=r"cuda_graphs=true is for StripedHyena 2; this model is a HyenaDNA"
+    ):
+        finetune(config, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_in_which_no_step_would_be_made_is_refused(tables: tuple[Path, Path], tmp_path: Path) -> None:
     config = finetune_config(*tables, trainer={"max_epochs": 1, "accumulate": 9})
     with pytest.raises(ConfigError, match=r"trainer.accumulate is 9, but the whole run has 8 batches"):
