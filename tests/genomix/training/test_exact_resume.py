@@ -135,9 +135,10 @@ def test_a_kill_at_any_moment_costs_at_most_an_interval(
             break
         killed += 1
         reached = newest_step(folder)
-        process = in_a_process(config, folder, resume=True)
+        # Read before the next process starts, which moves these files.
         saved = max(load_checkpoint(path)["step"] for path in (folder / "checkpoints").glob("last*.ckpt"))
         assert saved >= reached - 1
+        process = in_a_process(config, folder, resume=True)
     process.kill()
     process.join(60)
     assert killed > 0
