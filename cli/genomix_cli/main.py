@@ -45,6 +45,7 @@ from genomix_cli.commands import (
     tile,
 )
 from genomix_cli.console import close_stdout_quietly, say
+from genomix_cli.memory import keep_freed_memory
 from genomix_data.errors import GenomixError
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
@@ -188,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     # Threads that spin while they wait starve each other where cores are shared (a login node, a laptop in use):
     # measured 19 times slower training beside one busy process. Read when torch is imported, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     app(args=argv, prog_name="genomix")
 
 

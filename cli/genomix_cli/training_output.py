@@ -35,11 +35,21 @@ def require_output(output: Path | None, example: str) -> Path:
 def print_settings(
     kind: Literal["pretrain", "finetune"], overrides: list[str], config_dir: Path | None
 ) -> None:
-    """Print the composed settings as YAML on stdout; what has still to be given shows as ???."""
+    """Print the composed settings as YAML on stdout; what has still to be given shows as ???.
+
+    The architecture is that of the checkpoint that a run starts from, if it starts from one.
+    """
     from genomix.training.run_folder import to_yaml
     from genomix_configs.compose import compose_values
 
-    print(to_yaml(compose_values(kind, overrides, config_dir=config_dir)), end="")
+    values = compose_values(kind, overrides, config_dir=config_dir)
+    if kind == "finetune" and values["model"].get("init") is not None:
+        from genomix.training.build import plain
+        from genomix.training.config import ModelConfig
+        from genomix.training.starting_model import finetuned_model
+
+        values["model"] = plain(finetuned_model(ModelConfig.from_values(values["model"]))[0])
+    print(to_yaml(values), end="")
 
 
 def pretraining_settings(

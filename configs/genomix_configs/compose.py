@@ -109,6 +109,8 @@ def compose_values(
         (choices if override.key_or_group in options else settings).append(override)
     for override in choices:
         check_option(override, options)
+    if kind == "finetune" and _describes_a_model(parsed):
+        overrides = [*overrides, "model.init=null"]
     search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
     chosen = [str(override.input_line) for override in choices]
     known = dotted_keys(_run_hydra(kind, search + chosen))
@@ -117,7 +119,7 @@ def compose_values(
             raise _misplaced(kind, override.key_or_group, options) or unknown_key(
                 override.key_or_group, [*known, *options]
             )
-    return _run_hydra(kind, search + [str(override.input_line) for override in parsed])
+    return _run_hydra(kind, [*search, *overrides])
 
 
 def trainable_models() -> dict[str, ModelRow]:
@@ -133,6 +135,13 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
             group, *name = path.relative_to(root).with_suffix("").parts
             options.setdefault(group, []).append("/".join(name))
     return options
+
+
+def _describes_a_model(overrides: Sequence[Override]) -> bool:
+    """Return whether an architecture is chosen or changed and no checkpoint named: one of random weights is meant."""
+    keys = [override.key_or_group for override in overrides]
+    is_described = any(key == "model" or key.startswith("model.") for key in keys)
+    return is_described and "model.init" not in keys
 
 
 def _misplaced(kind: Kind, key: str, options: dict[str, list[str]]) -> ConfigError | None:

@@ -66,11 +66,12 @@ class HyenaOperator(nn.Module):
         Raises:
             SequenceTooLongError: if the input is longer than ``l_max``.
         """
-        filters, skips = self._filters(x.shape[1])
+        filters, skips = self._filters(x.shape[1], is_whole=True)
         first_gate, *gates, v = self._featurize(x).chunk(self.order + 1, dim=1)
         post_gates = [*[None] * (self.order - 2), first_gate]
+        keeps = self._is_frozen()
         for gate, post_gate, k, skip in zip(reversed(gates), post_gates, filters, skips, strict=True):
-            v = fftconv(v, k, skip, pre_gate=gate, post_gate=post_gate)
+            v = fftconv(v, k, skip, pre_gate=gate, post_gate=post_gate, keeps_spectrum=keeps)
         return v
 
     def init_state(
@@ -122,13 +123,13 @@ class HyenaOperator(nn.Module):
 
     def trace(self, x: Float[Tensor, "B L D"]) -> tuple[Float[Tensor, "B L D"], MixerState]:
         """Return what `forward` does, and what `branch` needs to know of it: inputs and outputs of every filter."""
-        filters, skips = self._filters(x.shape[1])
+        filters, skips = self._filters(x.shape[1], is_whole=True)
         projected = self._project(x)
         trace: MixerState = {"projected": projected}
         first_gate, *gates, v = self._short_filter(projected).chunk(self.order + 1, dim=1)
         for index, (gate, k, skip) in enumerate(zip(reversed(gates), filters, skips, strict=True)):
             trace[f"input_{index}"] = v * gate
-            v = fftconv(trace[f"input_{index}"], k, skip)
+            v = fftconv(trace[f"input_{index}"], k, skip, keeps_spectrum=self._is_frozen())
             trace[f"output_{index}"] = v
         y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
         return y, trace
@@ -165,10 +166,23 @@ class HyenaOperator(nn.Module):
         y: Tensor = self.out_proj((v * first_gate).transpose(1, 2))
         return y
 
-    def _filters(self, seqlen: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return the long filters at so many positions, and their skip gains."""
-        evaluate = self.filter_fn if torch.is_grad_enabled() else self.filter_fn.cached
-        return self._split_filters(evaluate(seqlen)), self._split_filters(self.filter_fn.bias)
+    def _filters(
+        self, seqlen: int, *, is_whole: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return the long filters at so many positions, and their skip gains.
+
+        Those of frozen filters for a sequence that ``is_whole`` are the same tensors at every call. Pieces of a
+        sequence have any length, and would leave a kept transform for each.
+        """
+        skips = self._split_filters(self.filter_fn.bias)
+        if not self._is_frozen():
+            return self._split_filters(self.filter_fn(seqlen)), skips
+        if is_whole:
+            return self.filter_fn.cached_parts(seqlen, self._split_filters), skips
+        return self._split_filters(self.filter_fn.cached(seqlen)), skips
+
+    def _is_frozen(self) -> bool:
+        return not torch.is_grad_enabled() or self.filter_fn.is_frozen
 
     def _featurize(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B C L"]:
         taps, bias = self.short_filter.weight[:, 0], self.short_filter.bias

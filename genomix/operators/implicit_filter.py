@@ -5,6 +5,7 @@ Source: Poli et al. 2023, arXiv:2302.10866, section 3.3; Nguyen et al. 2023, arX
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class ImplicitFilter(nn.Module):
         self.normalized = normalized
         self.lr_pos_emb = lr_pos_emb
         self._cache: tuple[tuple[tuple[int, int], ...], Tensor] | None = None
+        self._parts: tuple[Tensor, tuple[Tensor, ...]] | None = None
         self.fast_decay_pct = fast_decay_pct
         self.slow_decay_pct = slow_decay_pct
         self.decay_target = decay_target
@@ -121,18 +123,43 @@ class ImplicitFilter(nn.Module):
             return filters
         made_of = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
         if self._cache is None or self._cache[0] != made_of or self._cache[1].shape[1] < length:
-            with torch.no_grad():
+            # a tensor made under inference mode would not serve a graph, nor tell whether it has changed
+            with torch.inference_mode(False), torch.no_grad():
                 room = min(self.filter_len, 1 << (length - 1).bit_length())
                 self._cache = (made_of, self(room))
         return self._cache[1][:, :length]
 
+    def cached_parts(
+        self, length: int, split: Callable[[Tensor], tuple[Tensor, ...]]
+    ) -> tuple[Float[Tensor, "D K"], ...]:
+        """Return what `cached` does, split; the very same tensors at every call for one length.
+
+        So that what is kept for each of them, its transform above all, serves the next call. For one caller with one
+        way to split.
+
+        Raises:
+            SequenceTooLongError: if ``length`` exceeds ``l_max`` (or ``extended_len``).
+        """
+        whole = self.cached(length)
+        # what is kept holds its storage, so no other filters can lie at its address
+        kept = self._parts
+        if kept is None or kept[0].data_ptr() != whole.data_ptr() or kept[0].shape != whole.shape:
+            self._parts = kept = (whole, split(whole))
+        return kept[1]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing that the filters are made of is being trained."""
+        makers = (self.implicit_filter, self.pos_emb)
+        return not any(parameter.requires_grad for module in makers for parameter in module.parameters())
+
     def forget(self) -> None:
-        """Drop what `cached` keeps."""
-        self._cache = None
+        """Drop what `cached` and `cached_parts` keep."""
+        self._cache = self._parts = None
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy or a pickle is made without what can be computed again
-        return {**self.__dict__, "_cache": None}
+        return {**self.__dict__, "_cache": None, "_parts": None}
 
     def parameter_rules(self) -> dict[str, ParameterRule]:
         """Return how the optimizer treats this module's own parameters: no weight decay on the filter's MLP."""

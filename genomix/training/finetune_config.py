@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from genomix.checkpoint.shipped import DEFAULT_MODEL as SHIPPED_MODEL
 from genomix.heads.pooling import N_WINDOWS, Pooling
 from genomix.heads.sequence_model import HeadKind
 from genomix.heads.variant_pair import PairFeatures
@@ -202,7 +203,7 @@ class FinetuneConfig:
             test set chooses the epoch. ``cv5`` and ``cv10``: 5 or 10 runs, each with another tenth (or the like) of
             the training set for validation, as Caduceus has it; where there is no test set, that many folds.
         seeds: Runs that differ in their seed: ``trainer.seed`` and those that follow it.
-        model: To start from.
+        model: To start from: the model that ships, unless an architecture or another checkpoint is given.
         method: How much of it is trained.
         head: What stands on it.
         loss: What is minimised.
@@ -215,7 +216,7 @@ class FinetuneConfig:
     task: str | None = None
     protocol: Protocol = "holdout"
     seeds: int = 1
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(init=Path(SHIPPED_MODEL)))
     method: MethodConfig = field(default_factory=FullConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     loss: LossConfig = field(default_factory=LossConfig)

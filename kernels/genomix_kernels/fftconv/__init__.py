@@ -30,7 +30,8 @@ def fftconv(
         pre_gate: What ``u`` is multiplied by, in its dtype; nothing if None.
         post_gate: What the result is multiplied by, likewise.
         keeps_spectrum: Keep the filter's transform as long as the tensor ``h`` lives, for further calls with it: of a
-            filter that does not change. Backends on torch.fft keep nothing.
+            filter that does not change. ``reference`` and ``flash_fft_conv`` keep nothing, nor does any backend of
+            a transform of more than 320 MiB.
         backend: ``"auto"``, or the name of a backend.
 
     Returns:
@@ -78,7 +79,7 @@ def _load_torch_fft() -> Callable[..., Tensor]:
     from genomix_kernels.fftconv.gated import gated
     from genomix_kernels.fftconv.torch_fft import fftconv_torch_fft
 
-    return gated(fftconv_torch_fft)
+    return gated(fftconv_torch_fft, keeps_spectra=True)
 
 
 def _why_not_cuda(*arguments: Any) -> str | None:

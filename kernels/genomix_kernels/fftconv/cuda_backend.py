@@ -11,17 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from genomix_kernels.cuda_support import why_not_cuda
 from genomix_kernels.fftconv import onepass_cuda, phased_cuda, phased_fine_cuda, split_cuda, split_plan
+from genomix_kernels.fftconv.kept_spectra import spectrum_of
 from genomix_kernels.fftconv.phased_plan import LONGEST
 from genomix_kernels.triton_support import launched_on, with_unit_stride
 
 OLDEST_CAPABILITY = (8, 0)
-
-_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-"""Spectra of frozen filters, by filter: of which version of it, for which length and dtype, and the spectrum."""
 
 
 def fftconv_cuda(
@@ -169,17 +166,12 @@ def _composed_backward(
 
 
 def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, kernels: ModuleType, keeps: bool) -> Tensor:
-    """Return a filter's spectrum; that of a filter which `keeps` is made once for each of its versions."""
-    # a tensor of inference mode does not tell when it changes: nothing is kept of it
-    keeps = keeps and not h.is_inference()
-    key = (h._version if keeps else 0, seqlen, dtype, kernels)
-    if keeps and h in _kept and _kept[h][0] == key:
-        kept: Tensor = _kept[h][1]
-        return kept
-    if kernels is onepass_cuda:
-        prepared = onepass_cuda.spectrum(h.detach(), seqlen, dtype)
-    else:
-        prepared = kernels.spectrum(h.detach().float(), seqlen)
-    if keeps:
-        _kept[h] = (key, prepared)
-    return prepared
+    """Return a filter's spectrum, kept for the next call if ``keeps``."""
+
+    def make() -> Tensor:
+        if kernels is onepass_cuda:
+            return onepass_cuda.spectrum(h.detach(), seqlen, dtype)
+        prepared: Tensor = kernels.spectrum(h.detach().float(), seqlen)
+        return prepared
+
+    return spectrum_of(h, (kernels.__name__, seqlen, dtype), make, keeps)

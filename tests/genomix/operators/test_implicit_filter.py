@@ -155,3 +155,20 @@ def test_a_copy_is_made_without_the_filters_that_are_kept() -> None:
 def test_the_filter_ends_at_l_max() -> None:
     with pytest.raises(SequenceTooLongError, match=r"the sequence has 65 tokens .* end at l_max = 64"):
         ImplicitFilter(4, 64)(65)
+
+
+def test_parts_are_the_same_tensors_until_a_parameter_changes() -> None:
+    filters = ImplicitFilter(4, 64)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            first = filters.cached_parts(40, torch.unbind)
+            assert filters.cached_parts(40, torch.unbind) is first
+            filters.cached(30)  # a piece of a sequence takes nothing away
+            assert filters.cached_parts(40, torch.unbind) is first
+    assert not first[0].is_inference()
+    assert torch.equal(torch.stack(filters.cached_parts(50, torch.unbind)), filters.cached(50))
+    with torch.no_grad():
+        filters.get_parameter("implicit_filter.0.weight").mul_(1.5)
+    changed = filters.cached_parts(50, torch.unbind)
+    assert torch.equal(torch.stack(changed), filters(50))
+    assert copy.deepcopy(filters)._parts is None
