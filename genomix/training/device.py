@@ -54,14 +54,20 @@ def precision(trainer: TrainerConfig, device: torch.device) -> Any:
     return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def check_finite(loss: float, step: int, lr: float) -> None:
+def check_finite(value: float, step: int, lr: float, *, what: str = "the loss") -> None:
     """Check that training has not blown up.
 
+    Args:
+        value: Of a loss or a score.
+        step: After which it was seen.
+        lr: Learning rate of that step.
+        what: Is not a number, in words.
+
     Raises:
-        ConfigError: if the loss is not a number.
+        ConfigError: if the value is not finite.
     """
-    if not math.isfinite(loss):
+    if not math.isfinite(value):
         raise ConfigError(
-            f"the loss is {loss} at step {step:,} (learning rate {lr:.2g}). Lower optimizer.lr, lengthen "
+            f"{what} is {value} at step {step:,} (learning rate {lr:.2g}). Lower optimizer.lr, lengthen "
             "schedule.warmup_fraction, or use trainer.precision=32-true."
         )

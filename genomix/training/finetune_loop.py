@@ -9,6 +9,7 @@ import time
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -219,6 +220,11 @@ class FinetuneLoop:
     def _validate(self, epoch: int, train_loss: float) -> EpochPoint[Any]:
         """Score the validation set, and keep the weights if they are the best so far."""
         scores = all_scores(self.model, self.valid, both_strands=self.config.head.both_strands)
+        # the last step of an epoch may be the one that ruins the weights, after its loss was found
+        wrong = scores[~np.isfinite(scores)]
+        if wrong.size:
+            rate = self.history[-1].lr
+            check_finite(float(wrong[0]), self._step, rate, what="the model's output for a validation sequence")
         metrics = self.objective.metrics(self.objective.own_scale(scores), self.valid_truth)
         point = EpochPoint(epoch=epoch, step=self._step, train_loss=train_loss, metrics=metrics)
         self.validation.append(point)

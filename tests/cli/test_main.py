@@ -85,3 +85,12 @@ def test_an_exit_code_chosen_by_a_command_is_kept() -> None:
     with pytest.raises(typer.Exit) as exit_:
         cli.ends_well(command)()
     assert exit_.value.exit_code == 4
+
+
+def test_a_shell_completes_verbs_and_options(run_genomix: RunGenomix, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "complete" in run_genomix("--show-completion", "bash").stdout
+    monkeypatch.setenv("_GENOMIX_COMPLETE", "complete_bash")
+    for words, expected in (("genomix sc", "score"), ("genomix score --mo", "--model")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        assert expected in run_genomix().stdout.split()

@@ -196,6 +196,16 @@ def test_a_run_in_which_no_step_would_be_made_is_refused(tables: tuple[Path, Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_whose_last_step_blows_up_is_an_error(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    config = finetune_config(
+        *tables, trainer={"max_epochs": 1}, data={"batch_size": 40}, optimizer={"lr": 1e30}
+    )
+    message = r"the model's output for a validation sequence is nan at step \d+ .* Lower optimizer.lr"
+    with pytest.raises(ConfigError, match=message):
+        finetune(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
 def with_init(config: FinetuneConfig, folder: Path, **changes: Any) -> FinetuneConfig:
     default = ModelConfig()
     return replace(
