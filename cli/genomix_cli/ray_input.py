@@ -24,6 +24,14 @@ RayWorkersOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+RayGpusOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PART",
+        help="With --engine ray: GPUs of a worker, 1 or a part such as 0.5, so that two share one; default: 1.",
+        rich_help_panel=_PANEL,
+    ),
+]
 RayAddressOption = Annotated[
     str | None,
     typer.Option(
@@ -35,7 +43,13 @@ RayAddressOption = Annotated[
 
 
 def ray_options(
-    engine: str, address: str | None, workers: int | None, threads: int | None, shard: str | None, quiet: bool
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    gpus: float | None,
+    threads: int | None,
+    shard: str | None,
+    quiet: bool,
 ) -> "RayOptions | None":
     """Return the cluster that was asked for; None for this process.
 
@@ -45,7 +59,7 @@ def ray_options(
     from genomix_data.errors import ConfigError
 
     if engine != "ray":
-        given = {"--ray-workers": workers, "--ray-address": address}
+        given = {"--ray-workers": workers, "--ray-gpus": gpus, "--ray-address": address}
         for name, value in given.items():
             if value is not None:
                 raise ConfigError(f"{name} is of --engine ray; add that, or leave {name} out.")
@@ -56,4 +70,4 @@ def ray_options(
         )
     from genomix.variant_effect.ray_cluster import RayOptions
 
-    return RayOptions(address=address, workers=workers, threads=threads, forward_logs=not quiet)
+    return RayOptions(address=address, workers=workers, gpus=gpus, threads=threads, forward_logs=not quiet)

@@ -32,6 +32,10 @@ def say_summary(summary: ScoreSummary) -> None:
         say(f"of these, {summary.resumed:,} records had been scored before the run was broken off")
     if summary.from_table:
         say(f"looked up in the table: {summary.from_table:,} alleles")
+    if summary.from_cache or summary.not_in_cache:
+        say(
+            f"from the cache: {summary.from_cache:,} alleles; scored and added to it: {summary.not_in_cache:,}"
+        )
     if summary.spelled_out:
         say(f"symbolic alleles spelled out (--sv): {summary.spelled_out:,}")
     if summary.on_haplotype or summary.haplotype_skipped:

@@ -11,7 +11,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genomix_data.errors import InputFileError
+from genomix_data.errors import ConfigError, InputFileError
+
+
+def refuse_inputs(output: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Raise an error if ``output`` would take the place of one of ``inputs``, under whatever name.
+
+    Args:
+        output: The file or folder to write; ``-`` is standard output, which is no input.
+        inputs: What is read; None and what does not exist are passed over.
+
+    Raises:
+        ConfigError: if one of them is the file or folder to write.
+    """
+    final = Path(output)
+    for path in inputs:
+        if path is not None and final.exists() and Path(path).exists() and final.samefile(path):
+            raise ConfigError(f"the output {str(final)!r} is the input itself; choose another name.")
+
+
+def require_writable(output: str | os.PathLike[str]) -> None:
+    """Raise an error now if ``output`` could not be written at the end of a long run; nothing is made.
+
+    Args:
+        output: The file or folder to write.
+
+    Raises:
+        InputFileError: if the nearest folder that exists on the way to it is a file, or cannot be written to.
+    """
+    final = Path(output).absolute()
+    folder = next(parent for parent in final.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputFileError(
+            f"the output folder {str(folder)!r} is not {'writable' if folder.is_dir() else 'a folder'}. "
+            "Choose another output path."
+        )
 
 
 def _parent_of(path: Path) -> Path:

@@ -149,7 +149,8 @@ class Genome:
         """
         table = "".join(f"{name}\t{length}\n" for name, length in self.contigs.items())
         record: dict[str, Any] = {
-            "file": self.path.name,
+            # a folder may be given as `.`, which has no name
+            "file": self.path.name or self.path.absolute().name,
             "file_size": sum(_size(file) for file in self.files),
             "assembly": guess_build(self.contigs.values()),
             "n_contigs": len(self.contigs),

@@ -1,5 +1,6 @@
 """Do the VCF and the FASTA belong together? By contig names, by contig lengths, and by REF."""
 
+import copy
 import logging
 from collections.abc import Mapping
 
@@ -54,6 +55,13 @@ class Assembly:
         self._barred = set() if ignore_contig_lengths else self._contigs_of_other_length()
         if declared and not any(self.resolve(name) for name in declared):
             raise self._no_contig_matches(list(declared))
+
+    def without_judgement(self) -> "Assembly":
+        """Return one that resolves contigs likewise, for looking ahead: it stops no run, and counts by itself."""
+        other = copy.copy(self)
+        other._check_ref = "w"
+        other._max_mismatch = 1.0
+        return other
 
     def resolve(self, chrom: str) -> str | None:
         """Return the FASTA's name of a contig, or None where it has none."""

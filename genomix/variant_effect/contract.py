@@ -254,6 +254,8 @@ class ScoreSummary:
         normalized: Scored alleles that were scored in another spelling, with ``normalize``.
         spelled_out: Symbolic alleles with a length that were scored as letters, with ``sv``.
         from_table: Alleles whose scores were looked up.
+        from_cache: Alleles whose scores were in the cache.
+        not_in_cache: Alleles that were looked for there in vain, scored, and added.
         on_haplotype: Alleles that were scored beside the phased neighbours of a sample.
         haplotype_skipped: Why others of the sample's alleles were scored on the reference, and why neighbours were left
             out: counts by reason.
@@ -278,6 +280,8 @@ class ScoreSummary:
     normalized: int = 0
     spelled_out: int = 0
     from_table: int = 0
+    from_cache: int = 0
+    not_in_cache: int = 0
     on_haplotype: int = 0
     haplotype_skipped: dict[str, int] = field(default_factory=dict)
     resumed: int = 0
@@ -325,6 +329,8 @@ class ScoreSummary:
             "alleles_normalized": self.normalized,
             "alleles_spelled_out": self.spelled_out,
             "alleles_from_table": self.from_table,
+            "alleles_from_cache": self.from_cache,
+            "alleles_not_in_cache": self.not_in_cache,
             "alleles_on_haplotype": self.on_haplotype,
             "haplotype_skipped": dict(sorted(self.haplotype_skipped.items())),
             "records_resumed": self.resumed,

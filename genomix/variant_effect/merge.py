@@ -11,14 +11,15 @@ from typing import Any
 from genomix.variant_effect.output import OutputOptions
 from genomix.variant_effect.parquet import METADATA_KEY
 from genomix.variant_effect.shards import SHARD_LINE, ShardLine
-from genomix_data.atomic import atomic_file
+from genomix_data.atomic import atomic_file, refuse_inputs
 from genomix_data.errors import ConfigError, InputFileError, preview
 from genomix_data.text_input import open_text
 from genomix_data.vcf import VcfWriter, open_vcf
-from genomix_data.vcf.sink import FileSink
+from genomix_data.vcf.sink import FileSink, is_stdout
 
 _OF_ONE_RUN = (SHARD_LINE, "##genomixCommand=")
 """Header lines in which shards of one run may differ."""
+_AGAIN = "Copy the shard again, or score it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ def merge_shards(
 
     Raises:
         ConfigError: if a shard is missing or comes twice, or they are of different runs, inputs or kinds.
-        InputFileError: if a file cannot be read.
+        InputFileError: if a file cannot be read, or has fewer or more records than its header says.
     """
     what = output or OutputOptions()
     kind = what.type_for(out)
+    if out is not None and not is_stdout(out):
+        refuse_inputs(out, *paths)
     parts = _in_order([_part(Path(path)) for path in paths])
     tables = {part.path: OutputOptions().type_for(part.path) for part in parts}
     is_table = {found if found in ("t", "p") else "v" for found in tables.values()}
@@ -103,7 +106,6 @@ def _in_order(parts: list[_Part]) -> list[_Part]:
         )
     if len(found) != of or any(part.shard.of != of for part in parts):
         raise ConfigError(f"the files are shards {preview(found, 20)}; expected each of 1 to {of} once.")
-    first = 0
     wanted = _run_of(parts[0])
     for part in parts:
         differing = next((line for line in {*_run_of(part)} ^ {*wanted}), None)
@@ -111,12 +113,12 @@ def _in_order(parts: list[_Part]) -> list[_Part]:
             raise ConfigError(
                 f"{part.path.name} is of another run than {parts[0].path.name}: only one of them has {differing!r}."
             )
-        if (part.shard.first, part.shard.total) != (first, parts[0].shard.total):
+        if part.shard.input != parts[0].shard.input:
             raise ConfigError(
-                f"{part.path.name} begins at record {part.shard.first:,} of {part.shard.total:,}; expected "
-                f"{first:,} of {parts[0].shard.total:,}. They are of different inputs or selections: score them again."
+                f"{part.path.name} is a shard of another input than {parts[0].path.name}: the records that they were "
+                "cut from differ (another file or version of it, other regions, or one is BCF and the other text). "
+                "Score the shards of one input."
             )
-        first += part.shard.records
     return parts
 
 
@@ -153,11 +155,9 @@ def _merge_vcf(parts: Sequence[_Part], out: str | os.PathLike[str] | None, what:
                 for record in reader:
                     sink.write(record, {})
                     n_of_part += 1
-                if n_of_part > part.shard.records:
-                    raise InputFileError(
-                        f"{part.path.name} has {n_of_part:,} records and its header says {part.shard.records:,}: "
-                        "it was changed. Score the shard again."
-                    )
+                if reader.lacks_line_end:
+                    raise InputFileError(f"the last record of {part.path.name} is cut. {_AGAIN}")
+                _check_whole(part, n_of_part, part.shard.written, "records")
                 n_records += n_of_part
     return n_records
 
@@ -180,11 +180,16 @@ def _merge_tsv(parts: Sequence[_Part], out: str | os.PathLike[str] | None, what:
     with FileSink(out, compress=compress, index=index, preset="tsv") as sink:
         sink.write_header(("\n".join(_whole(parts[0].lines)) + "\n").encode("utf-8", "surrogateescape"))
         for part in parts:
+            n_of_part = 0
             with open_text(part.path, "table of scores") as text:
                 for line in text:
                     if not line.startswith("#"):
+                        if not line.endswith("\n"):
+                            raise InputFileError(f"the last row of {part.path.name} is cut. {_AGAIN}")
                         sink.write(line.encode("utf-8", "surrogateescape"))
-                        n_rows += 1
+                        n_of_part += 1
+            _check_whole(part, n_of_part, part.shard.rows, "rows")
+            n_rows += n_of_part
     return n_rows
 
 
@@ -198,11 +203,20 @@ def _merge_parquet(parts: Sequence[_Part], out: str | os.PathLike[str] | None) -
     with atomic_file(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for part in parts:
             source = parquet.ParquetFile(part.path)
+            _check_whole(part, source.metadata.num_rows, part.shard.rows, "rows")
             for number in range(source.num_row_groups):
                 table = source.read_row_group(number)
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
                 n_rows += table.num_rows
     return n_rows
+
+
+def _check_whole(part: _Part, found: int, expected: int, what: str) -> None:
+    if found != expected:
+        fault = "it was cut, or is not whole" if found < expected else "it was changed"
+        raise InputFileError(
+            f"{part.path.name} has {found:,} {what} and its header says {expected:,}: {fault}. {_AGAIN}"
+        )
 
 
 def _parquet() -> Any:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from genomix.checkpoint.files import read_settings
 from genomix.checkpoint.native import LoadedModel
 from genomix.checkpoint.shipped import located
 from genomix.variant_effect.assembly import Assembly
+from genomix.variant_effect.census import Census, Record, census_of
 from genomix.variant_effect.columns import columns_of
 from genomix.variant_effect.contract import ScoreOptions, ScoreSummary
 from genomix.variant_effect.merge import merge_shards
@@ -22,16 +24,19 @@ from genomix.variant_effect.ray_cluster import (
     RayOptions,
     Workers,
     connected,
+    hosts_of,
     import_ray,
     nodes_of,
+    require_one_gpu,
     results_of,
 )
 from genomix.variant_effect.resume import open_journal
-from genomix.variant_effect.score import BLOCK_RECORDS, language_model
+from genomix.variant_effect.score import language_model
 from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
 from genomix.variant_effect.shards import Shard, ShardRange, range_in
-from genomix.variant_effect.vcf import refuse_same_file, score_vcf
-from genomix_data.errors import ConfigError, InputFileError
+from genomix.variant_effect.vcf import paths_among, score_vcf
+from genomix_data.atomic import refuse_inputs
+from genomix_data.errors import ConfigError, InputFileError, preview
 from genomix_data.genome import Genome
 from genomix_data.journal import Journal
 from genomix_data.vcf import VcfReader, open_vcf
@@ -59,6 +64,7 @@ def score_on_ray(
     regions: RegionsLike | None = None,
     targets: RegionsLike | None = None,
     table: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_shard: OnShard | None = None,
 ) -> ScoreSummary:
@@ -79,6 +85,7 @@ def score_on_ray(
         regions: Only records that overlap these.
         targets: Only records whose POS is inside these.
         table: Scores that `genomix tile` computed.
+        cache: Folder of scores that were computed before; only where all nodes are on this machine.
         resume: Keep shards that are done in a folder ``OUT.resume``, and pass over those that are there.
         on_shard: Called as shards end, with the summary of each, how many are done, and how many there are.
 
@@ -95,8 +102,7 @@ def score_on_ray(
     import_ray()  # before minutes go by over a large file
     kind = what.type_for(out)
     keep_bcf = kind in ("b", "u") and not how.haplotypes and not how.sv
-    if Path(out).exists():
-        refuse_same_file(Path(vcf), Path(out))
+    refuse_inputs(out, *paths_among(vcf, fasta, table, contig_map))
     model_sha256 = str(read_settings(located(model)).get("weights_sha256"))
     genome = Genome(_absolute(fasta), contig_map=contig_map)
     with open_vcf(vcf, keep_bcf=keep_bcf, regions=regions, targets=targets) as reader:
@@ -105,7 +111,7 @@ def score_on_ray(
                 "text that becomes BCF cannot be scored in shards; write VCF.gz (-O z), and `bcftools view -Ob` of "
                 "that."
             )
-        n_records = _looked_through(reader, genome, how)
+        census = _looked_through(reader, genome, how)
     with ExitStack() as stack:
         journal = None
         if resume:
@@ -116,7 +122,9 @@ def score_on_ray(
             stack.callback(journal.close)
         ray, is_local = stack.enter_context(connected(where))
         workers = Workers.of(where, how.device, nodes_of(ray), is_local)
-        of = _n_shards(n_records, workers.n, journal)
+        if cache is not None:
+            refuse_other_machines(hosts_of(ray))
+        of = _n_shards(census.blocks, workers.n, journal)
         folder = journal.folder if journal else Path(stack.enter_context(_folder_beside(out)))
         job = _Job(
             vcf=_absolute(vcf),
@@ -131,10 +139,12 @@ def score_on_ray(
             regions=regions,
             targets=targets,
             table=None if table is None else _absolute(table),
+            cache=None if cache is None else str(Path(cache).absolute()),
+            host=socket.gethostname(),
             threads=workers.threads,
             parts=tuple(
                 (
-                    range_in(Shard(number, of), n_records),
+                    range_in(Shard(number, of), census),
                     str(folder.absolute() / f"part.{number}{_SUFFIXES[kind]}"),
                 )
                 for number in range(1, of + 1)
@@ -142,9 +152,7 @@ def score_on_ray(
         )
         found = {number: read_summary(path) for number, (_, path) in enumerate(job.parts, 1)}
         done = {number: replace(each, resumed=each.records) for number, each in found.items() if each}
-        actor = ray.remote(ShardWorker).options(
-            num_cpus=workers.threads, num_gpus=workers.gpus, max_restarts=0, max_task_retries=0
-        )
+        actor = workers.actor(ray, ShardWorker)
         shared = ray.put(job)
         missing = [number for number in range(1, of + 1) if number not in done]
         for number, summary in results_of(ray, lambda: actor.remote(shared), missing, workers.n):
@@ -175,6 +183,8 @@ class _Job:
     regions: RegionsLike | None
     targets: RegionsLike | None
     table: str | None
+    cache: str | None
+    host: str
     threads: int
     parts: tuple[tuple[ShardRange, str], ...]
 
@@ -200,6 +210,10 @@ class ShardWorker:
         """Load the model."""
         import torch
 
+        if self._job.cache is not None:
+            refuse_other_machines([socket.gethostname()], self._job.host)
+        if self._job.options.device == "cuda":
+            require_one_gpu(torch.cuda.device_count())
         torch.set_num_threads(self._job.threads)
         self._model = language_model(self._job.model)
 
@@ -220,6 +234,7 @@ class ShardWorker:
             regions=job.regions,
             targets=job.targets,
             table=job.table,
+            cache=job.cache,
             shard=part,
         )
 
@@ -238,16 +253,35 @@ def _refuse_what_has_no_shards(vcf: object, out: str | os.PathLike[str] | None, 
         raise ConfigError("an index can be written for .vcf.gz, .bcf and .tsv.gz only; leave out -W.")
 
 
-def _looked_through(reader: VcfReader, genome: Genome, options: ScoreOptions) -> int:
-    """Return how many records there are, once it is sure that the genome has contigs of theirs."""
+def refuse_other_machines(hosts: Sequence[str], here: str | None = None) -> None:
+    """Raise a ConfigError if a cache would be shared with another machine.
+
+    Args:
+        hosts: Where workers run.
+        here: Where the run was started; None: on this machine.
+    """
+    others = sorted({*hosts} - {here or socket.gethostname()})
+    if others:
+        raise ConfigError(
+            "the processes that share a cache must be on one machine, and the cluster has workers on "
+            f"{preview(others)}: the locks of SQLite do not hold between machines. Leave out --cache, or use a cluster "
+            "of this machine."
+        )
+
+
+def _looked_through(reader: VcfReader, genome: Genome, options: ScoreOptions) -> Census:
+    """Return which records there are, once it is sure that the genome has contigs of theirs."""
     lengths = options.ignore_contig_lengths
     assembly = Assembly(genome, reader.contigs, ignore_contig_lengths=lengths)
-    n_records = 0
-    for record in reader:
-        assembly.resolve(record.chrom)
-        n_records += 1
+
+    def resolved() -> Iterator[Record]:
+        for record in reader:
+            assembly.resolve(record.chrom)
+            yield record
+
+    census = census_of(resolved())
     assembly.check_at_end()
-    return n_records
+    return census
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
@@ -266,11 +300,10 @@ def _folder_beside(out: str | os.PathLike[str]) -> "tempfile.TemporaryDirectory[
         ) from error
 
 
-def _n_shards(n_records: int, n_workers: int, journal: Journal | None) -> int:
+def _n_shards(n_blocks: int, n_workers: int, journal: Journal | None) -> int:
     """Return how many shards there are, as the run began; none of them is empty but that of an empty file."""
     if journal is not None and journal.state is not None:
         return int(journal.state["of"])
-    n_blocks = -(-n_records // BLOCK_RECORDS)
     of = max(1, min(n_blocks, SHARDS_PER_WORKER * n_workers))
     if journal is not None:
         journal.commit({"of": of})

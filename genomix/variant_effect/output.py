@@ -19,6 +19,20 @@ from genomix_data.vcf.sink import IndexFormat
 
 OutputType = Literal["v", "z", "b", "u", "t", "p"]
 _TABLES: dict[OutputType, tuple[str, ...]] = {"t": (".tsv", ".tsv.gz", ".tsv.bgz"), "p": (".parquet",)}
+_OF_OTHERS = (
+    ".csv",
+    ".csv.gz",
+    ".xls",
+    ".xlsx",
+    ".json",
+    ".html",
+    ".bed",
+    ".bed.gz",
+    ".bw",
+    ".fa",
+    ".fa.gz",
+    ".fasta",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +55,19 @@ class OutputOptions:
     command: str | None = None
 
     def type_for(self, out: str | os.PathLike[str] | None) -> OutputType:
-        """Return the output type for a path; VCF where the suffix does not tell."""
+        """Return the output type for a path; VCF where the suffix does not tell.
+
+        Raises:
+            ConfigError: if the suffix is that of another format, and no type was asked for.
+        """
         if self.output_type:
             return self.output_type
         name = str(out or "").lower()
+        if name.endswith(_OF_OTHERS):
+            raise ConfigError(
+                f"the output {str(out)!r} has the suffix of a format that is not written here. Name it .vcf, .vcf.gz, "
+                ".bcf, .tsv, .tsv.gz or .parquet, or say what it is to be (-O v is VCF text)."
+            )
         for kind, suffixes in _TABLES.items():
             if name.endswith(suffixes):
                 return kind

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from genomix.variant_effect.assembly import Assembly
 from genomix.variant_effect.contract import OF_WHOLE_WINDOWS, Reduce, ScoreOptions, Status, VariantScore
 from genomix.variant_effect.likelihoods import WindowLikelihoods
+from genomix.variant_effect.recall import Recall
 from genomix.variant_effect.site import Site
 from genomix.variant_effect.strands import Bases, Span, StrandWindows, centred, tiled
 from genomix.variant_effect.substitutions import Layout, Substitutions
@@ -48,12 +49,13 @@ class WindowPair:
 class AllelePlan:
     """One ALT allele: its status, and where it is `Status.OK` its windows, strand by strand, or a known score.
 
-    With several haplotypes the pairs of the first come first.
+    With several haplotypes the pairs of the first come first. The key is that of a score which the cache is to keep.
     """
 
     status: Status
     pairs: tuple[WindowPair, ...] = ()
     known: VariantScore | None = None
+    key: bytes | None = None
 
 
 Plan = AllelePlan | int
@@ -89,11 +91,20 @@ class Planner:
         window: Window in bp.
         options: Strands, mode, horizon, scores, and whether each allele is planned in its normal form.
         shares: Whether ALT windows may be continued from their REF windows.
+        recall: Scores in a cache, which need no windows.
     """
 
     def __init__(
-        self, genome: Genome, assembly: Assembly, window: int, options: ScoreOptions, *, shares: bool = True
+        self,
+        genome: Genome,
+        assembly: Assembly,
+        window: int,
+        options: ScoreOptions,
+        *,
+        shares: bool = True,
+        recall: Recall | None = None,
     ) -> None:
+        self._recall = recall
         self._normalize = options.normalize
         self._genome = genome
         self._assembly = assembly
@@ -218,7 +229,12 @@ class Planner:
             strands += found
         work.counts["normalized"] += (pos, ref, alt) != given
         work.counts["on_haplotype"] += bool(backgrounds)
-        return AllelePlan(Status.OK, tuple(_pair(each, work.windows, self._probes) for each in strands))
+        key = known = None
+        if self._recall is not None:
+            key, known = self._recall.allele(strands, ref, alt)
+            work.counts["from_cache" if known else "not_in_cache"] += 1
+        pairs = () if known else tuple(_pair(each, work.windows, self._probes) for each in strands)
+        return AllelePlan(Status.OK, pairs, known, key)
 
     def _backgrounds(
         self, contig: str, pos: int, ref: str, site: Site, number: int, work: Work
@@ -256,6 +272,11 @@ class Planner:
             letters = self._genome.fetch(contig, chunk_start, chunk_end)
             self._chunk = (contig, chunk_start, letters)
         return letters[start - chunk_start : end - chunk_start]
+
+    def is_mismatch(self, site: Site) -> bool:
+        """Return whether any allele of a record has the status REF_MISMATCH; counts it as `check_ref` does."""
+        is_judged = any(allele_status(site.ref, alt) is None for alt in site.alts)
+        return is_judged and self.check_ref(site) is Status.REF_MISMATCH
 
     def check_ref(self, site: Site) -> Status | None:
         """Count a record for the judgement of the assembly, and return what is wrong with its REF, if anything."""

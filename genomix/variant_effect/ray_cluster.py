@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 """How often a job is tried whose worker dies: as often as Ray tries a task."""
 CONNECT_WITHIN_S = 10.0
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,15 +32,17 @@ class RayOptions:
             environment variable RAY_ADDRESS says, or else a cluster of this machine for the time of the run.
         workers: Processes that score, each with a model of its own; None: one for each GPU, or for each CPU (of
             ``threads``) where no GPU is used.
+        gpus: Of a worker: 1, or a part of one that several workers share, such as 0.5; None: 1 where GPUs are used.
         threads: CPU threads of a worker; None: one, or as many as there are for the ``workers`` asked for.
         forward_logs: Show on this side's standard error what workers say.
 
     Raises:
-        ConfigError: if a number is less than one.
+        ConfigError: if a number is less than one, or a worker would have no GPU or more than one.
     """
 
     address: str | None = None
     workers: int | None = None
+    gpus: float | None = None
     threads: int | None = None
     forward_logs: bool = True
 
@@ -47,15 +50,20 @@ class RayOptions:
         for name, value in (("workers", self.workers), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}; expected at least 1.")
+        if self.gpus is not None and not 0 < self.gpus <= 1:
+            raise ConfigError(
+                f"gpus={self.gpus}; expected 1, or a part of one such as 0.5: a worker's model is on one GPU. For none "
+                "use --device cpu."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many workers a run starts, and what each takes of its node: ``gpus`` is 0 or 1."""
+    """How many workers a run starts, and what each takes of its node: ``gpus`` is 0, 1, or a part of one."""
 
     n: int
     threads: int
-    gpus: int
+    gpus: float
 
     @classmethod
     def of(
@@ -76,7 +84,14 @@ class Workers:
             raise ConfigError(
                 f"device={device!r}, but Ray gives each worker a GPU of its own; use auto, cpu or cuda."
             )
-        gpus = int(device == "cuda" or (device == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes)))
+        if device == "cpu" and options.gpus is not None:
+            raise ConfigError(
+                f"gpus={options.gpus:g} of a worker, but device='cpu'; leave out one of the two."
+            )
+        takes_gpus = (
+            options.gpus is not None or device == "cuda" or any(node.get("GPU", 0) >= 1 for node in nodes)
+        )
+        gpus = (options.gpus or 1.0) if takes_gpus and device != "cpu" else 0.0
         threads = options.threads or 1
         if options.threads is None and options.workers is not None and not gpus:
             most = int(max((node.get("CPU", 0) for node in nodes), default=0))
@@ -85,11 +100,12 @@ class Workers:
         room = _room(nodes, threads, gpus)
         wanted = options.workers or room
         who = f"{wanted} workers need" if wanted else "a worker needs"
-        each = f"{threads} CPU{'s' * (threads > 1)}{' and a GPU' * gpus}"
+        of_gpus = {0.0: "", 1.0: " and a GPU"}.get(gpus, f" and {gpus:g} of a GPU")
+        each = f"{threads} CPU{'s' * (threads > 1)}{of_gpus}"
         if not wanted or (is_local and wanted > room):
             raise ConfigError(
                 f"{who} {each}{' each' * (wanted > 1)}, and the cluster has room for {room}: {_told(nodes)}. Use fewer "
-                f"--ray-workers or --threads, {'--device cpu, ' * gpus}or a larger cluster (--ray-address)."
+                f"--ray-workers or --threads, {'--device cpu, ' * bool(gpus)}or a larger cluster (--ray-address)."
             )
         if wanted > room:
             logger.warning(
@@ -100,10 +116,22 @@ class Workers:
             )
         return cls(wanted, threads, gpus)
 
+    def actor(self, ray: Any, of: type[object]) -> Any:
+        """Return what makes a worker of this size, by ``remote(...)``; it does not come back when it dies."""
+        return ray.remote(of).options(
+            num_cpus=self.threads, num_gpus=self.gpus, max_restarts=0, max_task_retries=0
+        )
 
-def _room(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: int) -> int:
-    needs = {"CPU": cpus, "GPU": gpus}
-    return sum(min(int(node.get(kind, 0)) // need for kind, need in needs.items() if need) for node in nodes)
+
+def _room(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: float) -> int:
+    total = 0
+    for node in nodes:
+        room = int(node.get("CPU", 0)) // cpus
+        if gpus:
+            # a worker lies on one GPU: of 0.4 each there is room for two on it
+            room = min(room, int(node.get("GPU", 0)) * int(1 / gpus + _ROUNDING))
+        total += room
+    return total
 
 
 def _told(nodes: Sequence[Mapping[str, float]]) -> str:
@@ -156,8 +184,15 @@ def connected(options: RayOptions) -> Iterator[tuple[Any, bool]]:
                 logging_level=logging.ERROR,
                 **own,
             )
-        except (OSError, RuntimeError, ValueError, ImportError) as error:
+        except (OSError, RuntimeError, ValueError, ImportError, _exceptions().RayError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
+            if was_refused(error):
+                raise ConfigError(
+                    f"the Ray cluster at {address!r} asks for a token, and this side has another or none (RAY_AUTH_MODE"
+                    f" is {os.environ.get('RAY_AUTH_MODE', 'not set')}). Set RAY_AUTH_MODE=token here as on the nodes, "
+                    "and give their token as Ray's documentation says: in the file ~/.ray/auth_token, or by "
+                    "RAY_AUTH_TOKEN_PATH."
+                ) from error
             raise ConfigError(
                 f"no Ray cluster can be reached at {address!r}: {reason}. Start one with `ray start --head`, or "
                 "leave out --ray-address and RAY_ADDRESS to score on this machine."
@@ -166,6 +201,20 @@ def connected(options: RayOptions) -> Iterator[tuple[Any, bool]]:
         yield ray, address == "local"
     finally:
         ray.shutdown()
+
+
+def _exceptions() -> Any:
+    return importlib.import_module("ray.exceptions")
+
+
+def was_refused(error: BaseException | None) -> bool:
+    """Return whether an error was raised for want of a token; older versions of Ray ask for none."""
+    while error is not None:
+        # Ray tries some times, and then tells what it was raised by in words
+        if "AuthenticationError" in f"{type(error).__name__}: {error}":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _knock(address: str) -> None:
@@ -191,9 +240,35 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+def require_one_gpu(n_seen: int) -> None:
+    """Raise a ConfigError in a worker that Ray gave a GPU and whose PyTorch does not see just that one.
+
+    Args:
+        n_seen: CUDA devices that PyTorch sees.
+    """
+    here = (
+        f"a worker on {socket.gethostname()} (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')})"
+    )
+    if not n_seen:
+        raise ConfigError(
+            f"Ray gave {here} a GPU, and PyTorch sees no CUDA device there (`genomix doctor` says why). Mend the node, "
+            "start it with `ray start --num-gpus 0`, or use --device cpu."
+        )
+    if n_seen > 1:
+        raise ConfigError(
+            f"{here} sees {n_seen} GPUs, expected the one that Ray gave it: all workers would take the first. Leave "
+            "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES out of the environment of the nodes."
+        )
+
+
 def nodes_of(ray: ModuleType) -> list[Mapping[str, float]]:
     """Return the resources of each node that is up."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def hosts_of(ray: ModuleType) -> list[str]:
+    """Return the name of the machine of each node that is up."""
+    return [node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]]
 
 
 def results_of(
@@ -213,7 +288,7 @@ def results_of(
     Raises:
         GenomixError: if workers die `ATTEMPTS` times over one job, or before they are ready.
     """
-    exceptions: Any = importlib.import_module("ray.exceptions")
+    exceptions = _exceptions()
     waiting = deque(jobs)
     deaths: Counter[int | None] = Counter()
     running: dict[Any, tuple[Any, int | None]] = {}

@@ -18,7 +18,7 @@ LONGEST_TEXT = 200
 """Characters of a selection that the journal spells out; of a longer one it has the SHA-256."""
 _NOT_IN_HEADER = ("check_ref", "sv", "ignore_contig_lengths", "exact_sample")
 _HAPLOTYPE = "haplotype:"
-_COUNTED = ("normalized", "spelled_out", "from_table", "on_haplotype")
+_COUNTED = ("normalized", "spelled_out", "from_table", "from_cache", "not_in_cache", "on_haplotype")
 
 
 def open_journal(

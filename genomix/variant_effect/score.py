@@ -4,6 +4,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -11,13 +12,16 @@ from genomix.checkpoint.native import LoadedModel, load_model
 from genomix.inference.limits import check_length
 from genomix.variant_effect.assembly import Assembly
 from genomix.variant_effect.background import Background, with_background
+from genomix.variant_effect.cache_keys import AlleleKeys, identity_of, settings_of
 from genomix.variant_effect.contract import CALIBRATED, DEFAULT_WINDOW, ScoreOptions, VariantScore
 from genomix.variant_effect.engine import Engine
 from genomix.variant_effect.plan import AllelePlan, Plan, Planner, Work, score_of
 from genomix.variant_effect.read_ahead import read_ahead
+from genomix.variant_effect.recall import Recall, RecalledSubstitutions
+from genomix.variant_effect.score_cache import ScoreCache
 from genomix.variant_effect.site import Site
 from genomix.variant_effect.substitution_scores import score_substitutions
-from genomix.variant_effect.substitutions import SubstitutionWindows
+from genomix.variant_effect.substitutions import Substitutions, SubstitutionWindows
 from genomix.variant_effect.table_lookup import ScoreTable
 from genomix.variant_effect.whole_windows import WholeWindowScores
 from genomix_data.genome import Genome
@@ -53,6 +57,7 @@ class _PlannedBlock(Generic[_Record]):
     records: list[tuple[_Record, Site, list[Plan]]] = field(default_factory=list)
     contexts: list[bytes] = field(default_factory=list)
     substitutions: SubstitutionWindows | None = None
+    recalled: RecalledSubstitutions | None = None
 
 
 class Scorer:
@@ -64,6 +69,7 @@ class Scorer:
         assembly: Resolves contigs and judges REF.
         options: How.
         table: Scores that are known already, by `genomix tile`.
+        cache: Scores of this model that were computed before; what is computed is added.
 
     Raises:
         SequenceTooLongError: if the window is longer than the model's context.
@@ -79,6 +85,7 @@ class Scorer:
         options: ScoreOptions,
         *,
         table: ScoreTable | None = None,
+        cache: ScoreCache | None = None,
     ) -> None:
         self.window = window_of(model, options.window)
         self.n_windows = 0
@@ -96,15 +103,24 @@ class Scorer:
         # whole windows on a GPU until sharing them has been measured there; other modes are for what they share
         is_plain = options.mode == "exact" and options.horizon is None
         shares = self._engine.device.type == "cpu" or not is_plain
-        self._planner = Planner(
-            genome,
-            assembly,
-            self.window,
-            options,
-            shares=shares if options.shares is None else options.shares,
-        )
+        shares = shares if options.shares is None else options.shares
         self._whole_windows = WholeWindowScores(self._engine, options, self._n_strands)
+        self._recall = None if cache is None else self._recall_from(cache, shares)
+        self._planner = Planner(genome, assembly, self.window, options, shares=shares, recall=self._recall)
         self._background: Background | None = None
+
+    def _recall_from(self, cache: ScoreCache, shares: bool) -> Recall:
+        model, head = identity_of(self._model), self._whole_windows.head_model
+        assert cache.model == model, "the cache is that of another model"
+        settings = settings_of(
+            model,
+            self._options,
+            window=self.window,
+            device=self._engine.device.type,
+            shares=shares,
+            head=None if head is None else identity_of(head),
+        )
+        return Recall(cache, AlleleKeys(settings))
 
     def score(
         self,
@@ -182,9 +198,24 @@ class Scorer:
                     block.contexts.append(self._planner.context(site))
             number += len(block.records)
             if work.substitutions:
-                block.substitutions = work.substitutions.arrays(self._genome.contigs, self._genome.fetch)
+                self._place_substitutions(block, work.substitutions)
             if block.records:
                 yield block
+
+    def _place_substitutions(self, block: _PlannedBlock[_Record], found: Substitutions) -> None:
+        """Lay out the windows of a block's substitutions, but for those whose scores are in the cache."""
+        placed = found.placed(self._genome.contigs, self._genome.fetch)
+        if self._recall is None:
+            block.substitutions = placed.windows()
+            return
+        block.recalled = recalled = self._recall.substitutions(placed)
+        for _, _, plans in block.records:
+            for plan in plans:
+                if isinstance(plan, int):
+                    is_known = recalled.known[plan] is not None
+                    block.work.counts["from_cache" if is_known else "not_in_cache"] += 1
+        missing = recalled.missing
+        block.substitutions = placed.only(missing).windows() if len(missing) else None
 
     def _plan(self, site: Site, work: Work) -> list[Plan]:
         if self._table is None:
@@ -216,6 +247,8 @@ class Scorer:
             if arrays
             else []
         )
+        if block.recalled is not None:
+            singles = block.recalled.completed(singles)
         found = self._engine.likelihoods(work.windows, on_batch)
         if progress is not None and not n_windows:
             progress(n_alleles)
@@ -233,10 +266,28 @@ class Scorer:
         if self._whole_windows.are_wanted:
             plans = [plan for _, _, plans in block.records for plan in plans if isinstance(plan, AllelePlan)]
             self._whole_windows.add(plans, work.windows, [scores for _, scores in scored])
+        if self._recall is not None:
+            self._recall.keep(_to_be_kept(block, scored))
         if self._background is not None:
             for (_, site, _), (_, scores), context in zip(block.records, scored, block.contexts, strict=True):
                 scores[:] = with_background(self._background, context, site, scores)
         return ScoredBlock(scored, n_windows, work.counts)
+
+
+def _to_be_kept(
+    block: _PlannedBlock[_Record], scored: Sequence[tuple[_Record, list[VariantScore]]]
+) -> dict[bytes, VariantScore]:
+    """Return the scores of a block that were not in the cache, by their keys."""
+    found: dict[bytes, VariantScore] = {}
+    recalled = block.recalled
+    for (_, _, plans), (_, scores) in zip(block.records, scored, strict=True):
+        for plan, score in zip(plans, scores, strict=True):
+            if isinstance(plan, AllelePlan):
+                if plan.key is not None and plan.known is None:
+                    found[plan.key] = score
+            elif recalled is not None and recalled.known[plan] is None:
+                found[recalled.keys[plan]] = score
+    return found
 
 
 def score_variants(
@@ -245,6 +296,7 @@ def score_variants(
     model: LoadedModel | str | os.PathLike[str],
     options: ScoreOptions | None = None,
     *,
+    cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> list[VariantScore]:
     """Return the score of each variant, in order.
@@ -254,6 +306,7 @@ def score_variants(
         genome: Where they lie.
         model: A loaded language model, or its folder.
         options: How; the defaults are those of `ScoreOptions`.
+        cache: Folder of scores that were computed before; what is computed is added.
         progress: Called with the number of variants done since the last call.
 
     Raises:
@@ -263,12 +316,19 @@ def score_variants(
     """
     chosen = options or ScoreOptions()
     assembly = Assembly(genome, {}, check_ref=chosen.check_ref, max_ref_mismatch=chosen.max_ref_mismatch)
-    scorer = Scorer(genome, language_model(model), assembly, chosen)
-    return [scores[0] for _, scores in scorer.score(variants, _site_of_variant, progress)]
+    loaded = language_model(model)
+    with nullcontext() if cache is None else open_cache(cache, loaded) as kept:
+        scorer = Scorer(genome, loaded, assembly, chosen, cache=kept)
+        return [scores[0] for _, scores in scorer.score(variants, _site_of_variant, progress)]
 
 
 def _site_of_variant(variant: Variant) -> Site:
     return Site(variant.chrom, variant.pos, variant.ref, (variant.alt,), str(variant))
+
+
+def open_cache(folder: str | os.PathLike[str], model: LoadedModel) -> ScoreCache:
+    """Return the cache of a model; see `genomix.variant_effect.score_cache.ScoreCache`."""
+    return ScoreCache(folder, identity_of(model))
 
 
 def language_model(model: LoadedModel | str | os.PathLike[str]) -> LoadedModel:

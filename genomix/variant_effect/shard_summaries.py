@@ -17,6 +17,8 @@ _ADDED = (
     "normalized",
     "spelled_out",
     "from_table",
+    "from_cache",
+    "not_in_cache",
     "on_haplotype",
     "resumed",
     "windows",

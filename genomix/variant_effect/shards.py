@@ -1,10 +1,11 @@
 """Parts of a file for as many jobs: each has a row of records, and the rows one after the other are the file."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from genomix.variant_effect.census import Census, census_of
 from genomix.variant_effect.score import BLOCK_RECORDS
 from genomix_data.errors import ConfigError
 from genomix_data.vcf import VcfReader
@@ -13,7 +14,7 @@ SHARD_LINE = "##genomixShard="
 _SHARD = re.compile(
     SHARD_LINE
     + r"<ID=(?P<number>\d{1,9}),Of=(?P<of>\d{1,9}),First=(?P<first>\d{1,18}),Records=(?P<records>\d{1,18}),"
-    r"Total=(?P<total>\d{1,18})>"
+    r"Total=(?P<total>\d{1,18}),Written=(?P<written>\d{1,18}),Rows=(?P<rows>\d{1,18}),Input=(?P<input>[0-9a-f]{32})>"
 )
 
 
@@ -48,34 +49,8 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardRange:
-    """Records ``first`` up to ``stop`` (None: the end), and what the header says of the shard."""
-
-    first: int = 0
-    stop: int | None = None
-    lines: tuple[str, ...] = ()
-
-
-def range_of(shard: Shard, open_reader: Callable[[], VcfReader]) -> ShardRange:
-    """Return the records of a shard; reads the file once to count them."""
-    with open_reader() as reader:
-        return range_in(shard, sum(1 for _ in reader))
-
-
-def range_in(shard: Shard, n_records: int) -> ShardRange:
-    """Return the records of a shard of a file of so many, as even as blocks of 1,024 records allow."""
-    n_blocks = -(-n_records // BLOCK_RECORDS)
-    first, stop = (
-        min(n_records, n_blocks * part // shard.of * BLOCK_RECORDS)
-        for part in (shard.number - 1, shard.number)
-    )
-    line = f"{SHARD_LINE}<ID={shard.number},Of={shard.of},First={first},Records={stop - first},Total={n_records}>"
-    return ShardRange(first, stop, (line,))
-
-
-@dataclass(frozen=True, slots=True)
 class ShardLine:
-    """What a header says of its shard.
+    """What a header says of its shard; `str` gives the line.
 
     Attributes:
         number: From 1.
@@ -83,6 +58,9 @@ class ShardLine:
         first: Number of its first record in the whole file, from 0.
         records: In it.
         total: In the whole file.
+        written: Records of it that the output has; fewer where a REF mismatch drops them.
+        rows: Rows that these are in a table.
+        input: Digest of all records of the whole file, see `genomix.variant_effect.census.Census`.
     """
 
     number: int
@@ -90,12 +68,54 @@ class ShardLine:
     first: int
     records: int
     total: int
+    written: int
+    rows: int
+    input: str
+
+    def __str__(self) -> str:
+        return (
+            f"{SHARD_LINE}<ID={self.number},Of={self.of},First={self.first},Records={self.records},"
+            f"Total={self.total},Written={self.written},Rows={self.rows},Input={self.input}>"
+        )
 
     @classmethod
-    def find(cls, lines: "list[str] | tuple[str, ...]") -> Self | None:
+    def find(cls, lines: Iterable[str]) -> Self | None:
         """Return what the line of a shard says, or None where there is none."""
-        for line in lines:
-            match = _SHARD.fullmatch(line)
-            if match:
-                return cls(*(int(match[name]) for name in ("number", "of", "first", "records", "total")))
-        return None
+        match = next(filter(None, map(_SHARD.fullmatch, lines)), None)
+        if match is None:
+            return None
+        names = ("number", "of", "first", "records", "total", "written", "rows")
+        numbers = {name: int(match[name]) for name in names}
+        return cls(**numbers, input=match["input"])
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRange:
+    """Records ``first`` up to ``stop`` (None: the end), and what the header says of the shard."""
+
+    first: int = 0
+    stop: int | None = None
+    line: ShardLine | None = None
+
+
+def range_of(shard: Shard, open_reader: Callable[[], VcfReader]) -> ShardRange:
+    """Return the records of a shard; reads the file once to count them."""
+    with open_reader() as reader:
+        return range_in(shard, census_of(reader))
+
+
+def range_in(shard: Shard, census: Census) -> ShardRange:
+    """Return the records of a shard of these records, as even as blocks of 1,024 allow."""
+    first_block, stop_block = (census.blocks * part // shard.of for part in (shard.number - 1, shard.number))
+    first, stop = (min(census.records, block * BLOCK_RECORDS) for block in (first_block, stop_block))
+    line = ShardLine(
+        number=shard.number,
+        of=shard.of,
+        first=first,
+        records=stop - first,
+        total=census.records,
+        written=stop - first,
+        rows=sum(census.rows_by_block[first_block:stop_block]),
+        input=census.digest,
+    )
+    return ShardRange(first, stop, line)

@@ -76,10 +76,10 @@ class Substitutions:
             self.n_letters += self._cost
         return slot
 
-    def arrays(
+    def placed(
         self, contigs: dict[str, int], fetch: Callable[[str, int, int], bytes]
-    ) -> "SubstitutionWindows":
-        """Return the windows of all that was added.
+    ) -> "PlacedSubstitutions":
+        """Return all that was added, in the order of their numbers, with the windows of the forward strand.
 
         Args:
             contigs: Length of each contig in bp, at least 2.
@@ -96,7 +96,7 @@ class Substitutions:
         length = np.minimum(self.layout.window, contig_len)
         start = np.minimum(np.maximum(0, self._wanted_start(first, length)), contig_len - length)
         letters, at = _stretches(names, contig, start, start + length, fetch)
-        return SubstitutionWindows.of(self.layout, letters, at, length, first - start, alt)
+        return PlacedSubstitutions(self.layout, letters, at, length, first - start, alt)
 
     def _wanted_start(self, first: Ints, length: Ints) -> Ints:
         stride = self.layout.stride
@@ -124,6 +124,36 @@ def _stretches(
         pieces.append(fetch(names[c[begin]], origin, last))
         n_letters += last - origin
     return b"".join(pieces).translate(TO_ACGTN), places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedSubstitutions:
+    """A substitutions and the windows of the forward strand, each array ``(A,)``.
+
+    Attributes:
+        layout: How windows are placed.
+        letters: The buffer: A, C, G, T, N.
+        at: Where each window begins in the buffer.
+        length: Of the window.
+        offset: Of the substituted base in it.
+        alt: What stands there in the ALT window, as a byte.
+    """
+
+    layout: Layout
+    letters: bytes
+    at: Ints
+    length: Ints
+    offset: Ints
+    alt: Ints
+
+    def only(self, numbers: Ints) -> "PlacedSubstitutions":
+        """Return some of them, by their numbers."""
+        at, length, offset, alt = (each[numbers] for each in (self.at, self.length, self.offset, self.alt))
+        return PlacedSubstitutions(self.layout, self.letters, at, length, offset, alt)
+
+    def windows(self) -> "SubstitutionWindows":
+        """Return what is to be run."""
+        return SubstitutionWindows.of(self.layout, self.letters, self.at, self.length, self.offset, self.alt)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import cast
 
 from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect.assembly import CHECKED_FIRST, Assembly
+from genomix.variant_effect.census import Record, kept_of, site_of
 from genomix.variant_effect.columns import columns_of
 from genomix.variant_effect.comparison import ScoreSample
 from genomix.variant_effect.contract import ScoreOptions, ScoreSummary, Status, VariantScore
@@ -18,19 +18,17 @@ from genomix.variant_effect.haplotype_sites import HAPLOTYPE_RULE, SiteHaplotype
 from genomix.variant_effect.output import OutputOptions, ScoreWriter
 from genomix.variant_effect.provenance import run_lines
 from genomix.variant_effect.resume import add_counts, open_journal, restore, state_of
-from genomix.variant_effect.score import Progress, Scorer, language_model, window_of
+from genomix.variant_effect.score import Progress, Scorer, language_model, open_cache, window_of
 from genomix.variant_effect.shards import Shard, ShardRange, range_of
 from genomix.variant_effect.site import Site
 from genomix.variant_effect.table_lookup import ScoreTable
+from genomix_data.atomic import refuse_inputs
 from genomix_data.errors import ConfigError, preview
 from genomix_data.genome import Genome
 from genomix_data.vcf import VcfReader, VcfRecord, open_vcf
-from genomix_data.vcf.bcf import BcfRecord
 from genomix_data.vcf.conformance import ConformanceChecker
 from genomix_data.vcf.opening import RegionsLike
 from genomix_data.vcf.sink import is_stdout
-
-Record = VcfRecord | BcfRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,7 @@ def score_vcf(
     regions: RegionsLike | None = None,
     targets: RegionsLike | None = None,
     table: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     shard: Shard | ShardRange | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -70,6 +69,8 @@ def score_vcf(
         regions: Only records that overlap these, through the index of the VCF; see `genomix_data.vcf.open_vcf`.
         targets: Only records whose POS is inside these.
         table: Scores that `genomix tile` computed, taken where the table has the allele.
+        cache: Folder of scores that were computed before, taken where the model, the settings and the bases of the
+            windows are the same; what is computed is added.
         shard: Only this part of the records; `genomix.variant_effect.merge` puts the parts together. A range, of a
             caller that has looked through the file, spares counting them and asking whether any contig is known.
         resume: Keep what is done in a folder ``OUT.resume``, and go on from it where it is there.
@@ -87,14 +88,8 @@ def score_vcf(
     what = output or OutputOptions()
     columns = columns_of(how, per_strand=what.per_strand)
     kind = what.type_for(out)
-    if (
-        not callable(vcf)
-        and str(vcf) != "-"
-        and not is_stdout(out)
-        and out is not None
-        and Path(out).exists()
-    ):
-        refuse_same_file(Path(vcf), Path(out))
+    if not is_stdout(out) and out is not None:
+        refuse_inputs(out, *paths_among(vcf, fasta, table, contig_map))
     if isinstance(shard, Shard) and not callable(vcf) and str(vcf) == "-":
         raise ConfigError("standard input cannot be read twice, which a shard needs; give a file.")
 
@@ -118,10 +113,19 @@ def score_vcf(
         )
         loaded = language_model(model)
         window = window_of(loaded, how.window)
-        more = [*_lines_of_sample(how, reader), *part.lines]
+        more = _lines_of_sample(how, reader)
+        if part.line is not None:
+            line = part.line
+            if how.check_ref == "x":
+                with open_reader() as ahead:
+                    records = islice(ahead, part.first, part.stop)
+                    written, rows = kept_of(records, genome, assembly, how, window)
+                line = replace(line, written=written, rows=rows)
+            more.append(str(line))
         lines = run_lines(loaded, genome, how, window, what.command, more)
         known = None if table is None else stack.enter_context(ScoreTable(table, lines, columns))
-        scorer = Scorer(genome, loaded, assembly, how, table=known)
+        kept = None if cache is None else stack.enter_context(open_cache(cache, loaded))
+        scorer = Scorer(genome, loaded, assembly, how, table=known, cache=kept)
         summary = ScoreSummary(
             window=window,
             mode=how.mode,
@@ -146,11 +150,11 @@ def score_vcf(
 
         checker = ConformanceChecker(reader.header, reader.name)
         entries = _entries(checker.watch(reader, CHECKED_FIRST), how, window)
-        site_of = _site_maker(how, genome, assembly, reader, window)
+        site_of_entry = _site_maker(how, genome, assembly, reader, window)
         with ScoreWriter(out, what, reader, contig_length, lines, columns, journal) as sink:
             number = first
             stream = islice(entries, first, part.stop)
-            for block in scorer.score_blocks(stream, site_of, progress, first=first):
+            for block in scorer.score_blocks(stream, site_of_entry, progress, first=first):
                 number += len(block.records)
                 for entry, scores in block.records:
                     if how.is_approximate:
@@ -176,7 +180,8 @@ def score_vcf(
             )
 
             def exact_scores(sites: Iterable[Site]) -> Iterator[list[VariantScore]]:
-                for _, scores in Scorer(genome, loaded, assembly, exactly).score(sites, lambda site: site):
+                exact_scorer = Scorer(genome, loaded, assembly, exactly, cache=kept)
+                for _, scores in exact_scorer.score(sites, lambda site: site):
                     yield scores
 
             summary.against_exact = sample.compare(exact_scores)
@@ -184,10 +189,9 @@ def score_vcf(
     return summary
 
 
-def refuse_same_file(vcf: Path, out: Path) -> None:
-    """Raise a ConfigError if the output would take the place of the input."""
-    if vcf.exists() and vcf.samefile(out):
-        raise ConfigError(f"the output {str(out)!r} is the input itself; choose another name.")
+def paths_among(*inputs: object) -> list[str | os.PathLike[str]]:
+    """Return those of the inputs that are files by name: neither open ones, nor standard input, nor none."""
+    return [each for each in inputs if isinstance(each, str | os.PathLike) and str(each) != "-"]
 
 
 def _entries(records: Iterable[Record], options: ScoreOptions, window: int) -> Iterator[_Entry]:
@@ -210,7 +214,7 @@ def _site_maker(
         return _plain_site
     sample = _sample_of(options, reader) if options.haplotypes else 0
 
-    def site_of(entry: _Entry) -> Site:
+    def site_of_entry(entry: _Entry) -> Site:
         record = entry.record
         site = _plain_site(entry)
         assert isinstance(record, VcfRecord), "opened as text"
@@ -222,7 +226,7 @@ def _site_maker(
             site = replace(site, haplotypes=near)
         return site
 
-    return site_of
+    return site_of_entry
 
 
 def _sample_of(options: ScoreOptions, reader: VcfReader) -> int:
@@ -248,8 +252,7 @@ def _lines_of_sample(options: ScoreOptions, reader: VcfReader) -> list[str]:
 
 
 def _plain_site(entry: _Entry) -> Site:
-    record = entry.record
-    return Site(record.chrom, record.pos, record.ref, record.alts, record.where, record.n_bytes)
+    return site_of(entry.record)
 
 
 def _count(summary: ScoreSummary, scores: list[VariantScore], options: ScoreOptions) -> bool:

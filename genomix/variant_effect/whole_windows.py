@@ -46,6 +46,11 @@ class WholeWindowScores:
             check_layer(engine.model, options.layer)
         self._head = None if options.head is None else Head(options.head, options.head_class, engine)
 
+    @property
+    def head_model(self) -> LoadedModel | None:
+        """The fine-tuned model, where its output is wanted."""
+        return None if self._head is None else self._head.loaded
+
     def add(
         self, plans: Sequence[AllelePlan], windows: WindowSet, scores: Sequence[list[VariantScore]]
     ) -> None:
@@ -118,15 +123,15 @@ class Head:
 
     def __init__(self, folder: str, class_name: str | None, engine: Engine) -> None:
         self._engine = engine
-        self._loaded = load_model(folder, device=engine.device)
-        model = self._loaded.head_model
+        self.loaded = load_model(folder, device=engine.device)
+        model = self.loaded.head_model
         if not isinstance(model, SequenceModel):
             raise CheckpointError(
                 f"{folder!r} has a class for each base; a score needs one for a whole window (a classifier, a "
                 "multi-label classifier, a regression or a classifier of variants)."
             )
         self._model = model
-        self._column = _column(self._loaded, model, class_name)
+        self._column = _column(self.loaded, model, class_name)
 
     def differences(self, pairs: Sequence[WindowPair], windows: WindowSet) -> dict[tuple[int, int], float]:
         """Return the difference of each pair of windows by their numbers."""
@@ -142,7 +147,7 @@ class Head:
         found: list[float] = [0.0] * len(inputs)
         for some in self._batches(inputs, windows):
             letters = b"".join(windows.windows[number].letters for i in some for number in inputs[i])
-            ids = torch.from_numpy(self._loaded.tokenizer.encode(letters).copy()).to(self._engine.device)
+            ids = torch.from_numpy(self.loaded.tokenizer.encode(letters).copy()).to(self._engine.device)
             ids = ids.reshape(len(some), len(inputs[some[0]]), -1)
             with self._engine.inference():
                 logits = self._model(ids if ids.shape[1] == 2 else ids[:, 0])
@@ -156,8 +161,8 @@ class Head:
             by_length.setdefault(len(windows.windows[numbers[0]].letters), []).append(i)
         for length, alike in by_length.items():
             needed = length + self._model.prompt_len
-            what = f"a window of {length:,} bp for {self._loaded.name}"
-            check_length(self._loaded.config, needed, what, "Use a shorter --window.")
+            what = f"a window of {length:,} bp for {self.loaded.name}"
+            check_length(self.loaded.config, needed, what, "Use a shorter --window.")
             size = self._engine.rows_for(length)
             yield from (alike[i : i + size] for i in range(0, len(alike), size))
 

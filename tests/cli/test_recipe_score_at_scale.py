@@ -32,7 +32,9 @@ def options_of(verb: str) -> set[str]:
     return {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
 
 
-@pytest.mark.parametrize("name", ["README.md", "slurm.sh", "Snakefile", "main.nf", "smoke.sh"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "slurm.sh", "Snakefile", "main.nf", "smoke.sh", "ray_two_nodes.sh"]
+)
 def test_every_option_is_known(name: str) -> None:
     text = re.sub(r"\\{1,2}\n\s*|\" \+ str\(N\) \+ \" \"\n\s*\"", " ", (FOLDER / name).read_text())
     found = COMMAND.findall(text)

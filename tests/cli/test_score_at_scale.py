@@ -31,13 +31,14 @@ def body(path: Path) -> list[str]:
 
 
 def test_killed_at_random_moments(inputs: Path, many: Path, tmp_path: Path) -> None:
-    """Nothing is lost and nothing comes twice: the output is that of a run that was left in peace."""
+    """Nothing is lost and nothing comes twice: the output is that of a run in peace, which had no cache either."""
     rng = random.Random(4)
     out, report, peaceful = tmp_path / "out.vcf", tmp_path / "run.json", tmp_path / "peaceful.vcf"
     # small batches, so that a block takes long enough to be killed amid it
     more = ["--window", "32", "--threads", "1", "--horizon", "8", "--batch-size", "8", "-q"]
     command = [*COMMAND, str(many), *arguments(inputs)[1:], *more]
-    resumed = [*command, "-o", str(out), "--resume", "--report", str(report)]
+    cache = tmp_path.with_name("cache")
+    resumed = [*command, "-o", str(out), "--resume", "--report", str(report), "--cache", str(cache)]
     journal = tmp_path / "out.vcf.resume" / "journal.jsonl"
     n_kills = 0
     for n_lines in (2, 3):
@@ -62,6 +63,8 @@ def test_killed_at_random_moments(inputs: Path, many: Path, tmp_path: Path) -> N
     assert told["records"] == told["alleles_scored"] == N_RECORDS
     assert 2 * 1024 <= told["records_resumed"] < N_RECORDS
     assert told["against_exact"]["alleles"] == 64
+    # each allele came from the cache or was run, and no kill made one count twice
+    assert told["alleles_from_cache"] + told["alleles_not_in_cache"] == N_RECORDS
 
 
 def test_resume_says_what_it_cannot(inputs: Path, many: Path, tmp_path: Path) -> None:
@@ -89,6 +92,23 @@ def test_shards_merge_and_table(inputs: Path, tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["merge", parts[0], "-o", str(tmp_path / "x.vcf")])
     assert ran.exit_code == 3
     assert "of 2 shards these are missing: 2" in " ".join(ran.stderr.split())
+    twice = CliRunner().invoke(app, ["merge", *parts, parts[0], "-o", str(tmp_path / "x.vcf")])
+    assert twice.exit_code == 3
+    assert "expected each of 1 to 2 once" in " ".join(twice.stderr.split())
+    last_line_gone = Path(parts[1]).read_bytes().rstrip(b"\n").rpartition(b"\n")[0] + b"\n"
+    (tmp_path / "cut.vcf").write_bytes(last_line_gone)
+    cut = CliRunner().invoke(
+        app, ["merge", parts[0], str(tmp_path / "cut.vcf"), "-o", str(tmp_path / "x.vcf")]
+    )
+    assert cut.exit_code == 3
+    assert "has 13 records and its header says 14: it was cut" in " ".join(cut.stderr.split())
+    (tmp_path / "other.vcf").write_text((inputs / "in.vcf").read_text().replace("AF=0.5", "AF=0.4", 1))
+    other = [str(tmp_path / "other.vcf"), *base[2:], "--shard", "2/2", "-o", str(tmp_path / "2.other.vcf")]
+    assert CliRunner().invoke(app, ["score", *other]).exit_code == 0
+    foreign = CliRunner().invoke(app, ["merge", parts[0], other[-1], "-o", str(tmp_path / "x.vcf")])
+    assert foreign.exit_code == 3
+    assert "is a shard of another input" in " ".join(foreign.stderr.split())
+    assert not (tmp_path / "x.vcf").exists()
 
     table = str(tmp_path / "t.tsv.gz")
     reference = [*arguments(inputs)[1:5], "--device", "cpu"]
@@ -97,6 +117,26 @@ def test_shards_merge_and_table(inputs: Path, tmp_path: Path) -> None:
     assert "301 bases, 903 substitutions" in " ".join(ran.stderr.split())
     ran = CliRunner().invoke(app, [*base, "--table", table, "-o", str(tmp_path / "looked_up.vcf")])
     assert "looked up in the table: 3 alleles" in ran.stderr
+
+
+def test_cache(inputs: Path, tmp_path: Path) -> None:
+    base = ["score", *arguments(inputs), "--window", "32", "--cache", str(tmp_path / "cache")]
+    first, second, report = (str(tmp_path / name) for name in ("first.vcf", "second.vcf", "run.json"))
+    ran = CliRunner().invoke(app, [*base, "-o", first])
+    assert ran.exit_code == 0, ran.output
+    assert "from the cache: 0 alleles; scored and added to it: 13" in ran.stderr
+    ran = CliRunner().invoke(app, [*base, "-o", second, "--report", report, "--shard", "1/1", "--resume"])
+    assert "from the cache: 13 alleles; scored and added to it: 0" in ran.stderr
+    told = json.loads(Path(report).read_text())["summary"]
+    assert (told["alleles_from_cache"], told["alleles_not_in_cache"], told["windows"]) == (13, 0, 0)
+    records = [[line for line in body(Path(path)) if not line.startswith("##")] for path in (first, second)]
+    assert records[0] == records[1]
+    [file] = (tmp_path / "cache").glob("*.sqlite")
+    file.write_bytes(b"no cache" * 1000)
+    ran = CliRunner().invoke(app, [*base, "-o", str(tmp_path / "x.vcf")])
+    assert ran.exit_code == 3
+    assert f"{file.name}' is damaged" in " ".join(ran.stderr.split())
+    assert not (tmp_path / "x.vcf").exists()
 
 
 def test_scores_and_protocol(inputs: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ __all__ = ["inputs"]
         (["--engine", "ray", "-o", "x.vcf", "-W"], "leave out -W"),
         (["--ray-workers", "2", "-o", "x.vcf"], "--ray-workers is of --engine ray"),
         (["--ray-address", "auto", "-o", "x.vcf"], "--ray-address is of --engine ray"),
+        (["--ray-gpus", "1", "-o", "x.vcf"], "--ray-gpus is of --engine ray"),
+        (["--engine", "ray", "--ray-gpus", "2", "-o", "x.vcf"], "a worker's model is on one GPU"),
     ],
 )
 def test_options_that_do_not_fit(inputs: Path, more: list[str], message: str) -> None:

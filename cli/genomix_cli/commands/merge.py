@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Put the shards of genomix score or genomix tile together, as if the file had been scored whole.
 
-    A missing, double or foreign shard is an error.
+    A shard that is missing, double, cut, changed, or of another run or input is an error.
 
     Example: [bold]genomix merge part.*.vcf.gz -o out.vcf.gz -W[/bold]
     """

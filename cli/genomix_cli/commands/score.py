@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
-from genomix_cli.ray_input import EngineOption, RayAddressOption, RayWorkersOption, ray_options
+from genomix_cli.ray_input import (
+    EngineOption,
+    RayAddressOption,
+    RayGpusOption,
+    RayWorkersOption,
+    ray_options,
+)
 
 if TYPE_CHECKING:
     from genomix_data.regions import Regions
@@ -219,6 +225,14 @@ def command(
             help="Take scores from a table of genomix tile where it has them.", rich_help_panel=_SCALE
         ),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep scores here, and take from here those of the same bases, model and settings.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -235,6 +249,7 @@ def command(
     ] = False,
     engine: EngineOption = "local",
     ray_workers: RayWorkersOption = None,
+    ray_gpus: RayGpusOption = None,
     ray_address: RayAddressOption = None,
     contig_map: Annotated[
         Path | None,
@@ -288,6 +303,7 @@ def command(
     from genomix_cli.console import progress
     from genomix_cli.memory import settled_memory
     from genomix_cli.score_summary import say_summary, write_report
+    from genomix_data.atomic import refuse_inputs
 
     if threads:
         torch.set_num_threads(threads)
@@ -324,7 +340,10 @@ def command(
         per_strand=per_strand,
         command=_command_line(),
     )
-    cluster = ray_options(engine, ray_address, ray_workers, threads, shard, quiet)
+    for path in (out, report):
+        if path is not None and str(path) != "-":
+            refuse_inputs(path, vcf, fasta, table, contig_map, regions_file, targets_file)
+    cluster = ray_options(engine, ray_address, ray_workers, ray_gpus, threads, shard, quiet)
     with settled_memory(), progress("scoring", unit="alleles", quiet=quiet) as bar:
 
         def on_shard(part: ScoreSummary, n_done: int, n_shards: int) -> None:
@@ -347,6 +366,7 @@ def command(
             regions=_regions(regions, regions_file, "-r", "-R"),
             targets=_regions(targets, targets_file, "-t", "-T"),
             table=table,
+            cache=cache,
             resume=resume,
         )
     if report is not None:

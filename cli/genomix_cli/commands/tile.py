@@ -85,9 +85,11 @@ def command(
     from genomix.variant_effect.tile import tile_genome
     from genomix_cli.console import progress, say
     from genomix_cli.memory import settled_memory
+    from genomix_data.atomic import refuse_inputs
     from genomix_data.errors import ConfigError
     from genomix_data.regions import Regions
 
+    refuse_inputs(out, fasta, regions_file)
     if regions is not None and regions_file is not None:
         raise ConfigError("-r and -R were both given; use one of the two.")
     if threads:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect import OutputOptions, ScoreOptions, ray_cluster, score_vcf
 from genomix.variant_effect.on_ray import score_on_ray
-from genomix.variant_effect.ray_cluster import RayOptions, connected, results_of
+from genomix.variant_effect.ray_cluster import RayOptions, Workers, connected, nodes_of, results_of
 from genomix_cli.main import app
 from genomix_data.errors import ConfigError, GenomixError, ReferenceMismatchError
 from tests.conftest import PACKAGES, ROOT
@@ -26,7 +27,7 @@ from tests.genomix.variant_effect.test_shards_and_tables import CONTIG, body, sn
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
 
-OPTIONS = ScoreOptions(window=32, horizon=8, exact_sample=20)
+OPTIONS = ScoreOptions(window=32, horizon=8, exact_sample=20, device="cpu")
 ONE = RayOptions(workers=1)
 N_RECORDS = 3 * 1024 + 100
 HEAD = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -35,8 +36,12 @@ ScoreOnRay = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A cluster of this machine for all tests of this file; its workers find the package in a bare clone too."""
+    """A cluster of this machine for all tests of this file; its workers find the package in a bare clone too.
+
+    It counts two GPUs, whether there are any or not: enough to see how workers are laid out.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 2}')
         patch.setenv("PYTHONPATH", os.pathsep.join(str(ROOT / package) for package in PACKAGES))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("RAY_ADDRESS", raising=False)
@@ -127,6 +132,8 @@ def test_a_worker_killed_amid_a_shard(
         "16",
         "--threads",
         "1",
+        "--device",
+        "cpu",
     ]
     ray_too = ["--engine", "ray", "--ray-workers", "2", "--report", str(report), "-W", "-o", str(out)]
     ran = CliRunner().invoke(app, [*arguments, *options, *ray_too])
@@ -154,15 +161,17 @@ def test_broken_off_and_resumed(score: ScoreOnRay, inputs: Path, model: LoadedMo
             raise KeyboardInterrupt
 
     steps: list[tuple[int, int, int]] = []
+    cache = tmp_path / "cache"
     with pytest.raises(KeyboardInterrupt):
-        score(out, resume=True, on_shard=stop, output=indexed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tsv.gz.resume"]
+        score(out, resume=True, on_shard=stop, output=indexed, cache=cache)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "out.tsv.gz.resume"]
     with pytest.raises(ConfigError, match="is of another run"):
         score(out, replace(OPTIONS, check_ref="x"), resume=True, output=indexed)
     summary = score(
         out,
         resume=True,
         output=indexed,
+        cache=cache,
         on_shard=lambda part, done, of: steps.append((part.records, done, of)),
     )
     assert steps == [(1024, 3, 4), (100, 4, 4)]
@@ -170,8 +179,17 @@ def test_broken_off_and_resumed(score: ScoreOnRay, inputs: Path, model: LoadedMo
     assert summary.records == N_RECORDS
     whole = score_vcf(inputs / "in.vcf", inputs / "g.fa", model, tmp_path / "whole.tsv.gz", OPTIONS)
     assert body(out) == body(tmp_path / "whole.tsv.gz")
-    assert told(summary) == told(whole)
+    # the last of all are of a contig that is not in the genome
+    assert (summary.from_cache, summary.not_in_cache) == (0, whole.scored)
+    again = score_vcf(
+        inputs / "in.vcf", inputs / "g.fa", model, tmp_path / "again.tsv.gz", OPTIONS, cache=cache
+    )
+    assert (again.from_cache, again.not_in_cache) == (whole.scored, 0)
+    assert body(tmp_path / "again.tsv.gz") == body(tmp_path / "whole.tsv.gz")
+    assert told(summary) == {**told(whole), "alleles_not_in_cache": whole.scored}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "again.tsv.gz",
+        "cache",
         "out.tsv.gz",
         "out.tsv.gz.csi",
         "whole.tsv.gz",
@@ -189,6 +207,36 @@ def test_what_is_refused_before_a_worker_starts(score: ScoreOnRay, inputs: Path,
         score(tmp_path / "out.vcf", replace(OPTIONS, device="cuda:1"))
     with pytest.raises(ConfigError, match="is the input itself"):
         score(inputs / "in.vcf")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("gpus", [1, 0.5])
+def test_a_worker_sees_one_gpu(ray: Any, gpus: float) -> None:
+    """A whole one each, or one that two share."""
+
+    class Worker:
+        def ready(self) -> None:
+            pass
+
+        def work(self, job: int) -> str:
+            return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    workers = Workers.of(RayOptions(workers=2, gpus=gpus), "cuda", nodes_of(ray), is_local=True)
+    assert workers == Workers(2, 1, gpus)
+    actor = workers.actor(ray, Worker)
+    seen = [device for _, device in results_of(ray, actor.remote, range(6), workers.n)]
+    assert set(seen) <= {"0", "1"}
+    assert gpus < 1 or len(set(seen)) == 2
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="needs a machine whose GPUs Ray counts and PyTorch does not see"
+)
+def test_gpus_that_ray_counts_and_torch_does_not_see(score: ScoreOnRay, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Ray gave a worker on .* a GPU, and PyTorch sees no CUDA device there"
+    ):
+        score(tmp_path / "out.vcf", replace(OPTIONS, device="auto"))
     assert not list(tmp_path.iterdir())
 
 
@@ -212,7 +260,7 @@ def test_jobs_on_workers_that_die(ray: Any, tmp_path: Path, monkeypatch: pytest.
                 raise ReferenceMismatchError("chr1:7: REF is 'A', the FASTA has 'C'.")
             return 10 * job
 
-    actor = ray.remote(Worker).options(num_cpus=1, max_restarts=0)
+    actor = Workers(2, 1, 0).actor(ray, Worker)
     found = results_of(ray, lambda: actor.remote(False), [1, 2, 3, 4], 2)
     assert sorted(found) == [(1, 10), (2, 20), (3, 30), (4, 40)]
     monkeypatch.setattr(ray_cluster, "ATTEMPTS", 2)

@@ -1,5 +1,6 @@
 """What fits on a cluster, and the sum of shards: needs no Ray."""
 
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from genomix.variant_effect.comparison import ExactComparison, Pair
 from genomix.variant_effect.contract import ScoreSummary, Status
-from genomix.variant_effect.ray_cluster import RayOptions, Workers, connected
+from genomix.variant_effect.on_ray import refuse_other_machines
+from genomix.variant_effect.ray_cluster import RayOptions, Workers, connected, require_one_gpu, was_refused
 from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
 from genomix_data.errors import ConfigError, GenomixError
 
@@ -53,7 +55,54 @@ def test_more_workers_than_there_is_room_for(caplog: pytest.LogCaptureFixture) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("gpus", "device", "expected"),
+    [
+        (1, "auto", Workers(6, 1, 1)),
+        (0.5, "cuda", Workers(10, 1, 0.5)),
+        (0.4, "auto", Workers(10, 1, 0.4)),  # two on a GPU: the fifth part of it stays free
+        (0.1, "auto", Workers(10, 1, 0.1)),
+        (1 / 3, "auto", Workers(10, 1, 1 / 3)),
+    ],
+)
+def test_workers_share_gpus(gpus: float, device: str, expected: Workers) -> None:
+    assert Workers.of(RayOptions(gpus=gpus), device, GPUS, is_local=True) == expected
+
+
+def test_three_workers_on_a_gpu() -> None:
+    one = [{"CPU": 8.0, "GPU": 1.0}]
+    assert Workers.of(RayOptions(gpus=1 / 3), "auto", one, is_local=True).n == 3
+    with pytest.raises(ConfigError, match=r"3 workers need 1 CPU and 0\.5 of a GPU each, .* room for 2"):
+        Workers.of(RayOptions(gpus=0.5, workers=3), "auto", one, is_local=True)
+    with pytest.raises(ConfigError, match="gpus=1 of a worker, but device='cpu'"):
+        Workers.of(RayOptions(gpus=1), "cpu", one, is_local=True)
+    with pytest.raises(
+        ConfigError, match=r"a worker needs 1 CPU and 0\.5 of a GPU, and the cluster has room for 0"
+    ):
+        Workers.of(RayOptions(gpus=0.5), "auto", SMALL, is_local=True)
+
+
+def test_a_worker_that_does_not_see_just_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    require_one_gpu(1)
+    with pytest.raises(ConfigError, match=r"CUDA_VISIBLE_DEVICES=3\) a GPU, and PyTorch sees no CUDA device"):
+        require_one_gpu(0)
+    with pytest.raises(ConfigError, match="sees 8 GPUs, expected the one that Ray gave it"):
+        require_one_gpu(8)
+
+
+def test_a_cache_is_of_one_machine() -> None:
+    refuse_other_machines([socket.gethostname()] * 2)
+    with pytest.raises(ConfigError, match="the cluster has workers on node-1, node-2: the locks of SQLite"):
+        refuse_other_machines([socket.gethostname(), "node-2", "node-1"])
+    with pytest.raises(ConfigError, match="workers on node-1"):
+        refuse_other_machines(["node-1"], "node-0")
+
+
 def test_numbers_that_are_none() -> None:
+    for gpus in (0, -1, 2, 1.5):
+        with pytest.raises(ConfigError, match="a worker's model is on one GPU"):
+            RayOptions(gpus=gpus)
     with pytest.raises(ConfigError, match="workers=0; expected at least 1"):
         RayOptions(workers=0)
     with pytest.raises(ConfigError, match="threads=-1; expected at least 1"):
@@ -74,6 +123,21 @@ def test_a_cluster_that_does_not_answer(address: str) -> None:
         connected(RayOptions(address=address)),
     ):
         pass
+
+
+def test_a_token_that_is_refused_is_told_from_a_cluster_that_is_not_there() -> None:
+    """Ray raises its own error, or another that has it as its cause or names it."""
+    exceptions = pytest.importorskip("ray.exceptions", reason="the extra ray is not installed")
+    refusal = exceptions.AuthenticationError("InvalidAuthToken")
+    assert was_refused(refusal)
+    named = ConnectionError("Failed to connect to Ray cluster")
+    named.__cause__ = RuntimeError(
+        f"Failed to connect to GCS. Last error: {type(refusal).__name__}: {refusal}"
+    )
+    assert was_refused(named)
+    elsewhere = ConnectionError("Failed to connect to Ray cluster")
+    elsewhere.__cause__ = RuntimeError("Failed to connect to GCS: deadline exceeded")
+    assert not was_refused(elsewhere)
 
 
 def test_comparisons_together_are_that_of_the_whole() -> None:
