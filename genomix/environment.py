@@ -82,6 +82,7 @@ EXTRAS = {
     "huggingface-hub": ("huggingface_hub", "hub", "downloads of published weights"),
     "ray": ("ray", "ray", "scoring on many hosts"),
     "tensorboard": ("tensorboard", "tensorboard", "trainer.tensorboard, the log of a training run"),
+    "wandb": ("wandb", "wandb", "trainer.wandb, the log of a training run"),
 }
 
 
@@ -169,7 +170,7 @@ def _why_no_cuda() -> Check:
 
     if torch.version.cuda is None:
         why = f"torch {torch.__version__} is a build without CUDA"
-        remedy = "on a machine with an NVIDIA GPU: pip install torch from PyPI (its Linux build has CUDA)"
+        remedy = "if there is an NVIDIA GPU here, pip install torch from PyPI (its Linux build has CUDA)"
     elif shutil.which("nvidia-smi") is None:
         why, remedy = "no NVIDIA driver found", "install the driver; genomix itself needs no CUDA toolkit"
     else:

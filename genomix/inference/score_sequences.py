@@ -66,6 +66,34 @@ class SequenceScore(Generic[Key]):
         return -self.mean_log_likelihood / math.log(2)
 
 
+class PositionSums:
+    """Log-likelihood by how far into its sequence a token stands: what context is worth, and where a model fails.
+
+    Args:
+        width: Positions of a row.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._nats = np.zeros(0)
+        self._counts = np.zeros(0, dtype=np.int64)
+
+    def add(self, score: SequenceScore[Key], first: int) -> None:
+        """Add a sequence whose first scored token is letter ``first`` (0-based)."""
+        rows = (np.arange(len(score.log_probs)) + first) // self.width
+        n_rows = max(len(self._nats), int(rows[-1]) + 1 if len(rows) else 0)
+        self._nats = np.pad(self._nats, (0, n_rows - len(self._nats)))
+        self._counts = np.pad(self._counts, (0, n_rows - len(self._counts)))
+        counted = rows[score.counts]
+        self._nats += np.bincount(counted, score.log_probs[score.counts].astype(np.float64), n_rows)
+        self._counts += np.bincount(counted, minlength=n_rows)
+
+    def rows(self) -> Iterator[tuple[int, int, int, float]]:
+        """Yield ``start`` and ``end`` (0-based, half-open), how many tokens count, and their log-likelihood in nats."""
+        for number, (nats, count) in enumerate(zip(self._nats.tolist(), self._counts.tolist(), strict=True)):
+            yield number * self.width, (number + 1) * self.width, count, nats
+
+
 def score_sequences(
     model: CausalModel,
     tokenizer: Tokenizer,

@@ -57,8 +57,7 @@ class RotaryAttention(KeepsPrecision):
         self.position_scale = position_scale
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=has_qkv_bias)  # rows ordered (head, q|k|v, channel)
         self.out_proj = nn.Linear(d_model, d_model, bias=has_out_bias)
-        exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
-        self.register_buffer("inv_freq", rope_base**-exponents)
+        self.register_buffer("inv_freq", inverse_frequencies(self.head_dim, rope_base))
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the mixed sequence."""
@@ -130,6 +129,12 @@ class RotaryAttention(KeepsPrecision):
     def _merge(self, y: Float[Tensor, "B H L d"]) -> Float[Tensor, "B L D"]:
         out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
         return out
+
+
+def inverse_frequencies(head_dim: int, rope_base: float) -> Float[Tensor, " half"]:
+    """Return the angle a position of each pair of channels, ``rope_base ** (-2 j / head_dim)``, in radians; fp32."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+    return rope_base**-exponents
 
 
 def attend(

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from genomix.models.hyenadna.model import HyenaDNA
+from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.training.config import PretrainConfig
+from genomix.training.feed import training_batches
 from genomix.training.loop import fit
 from genomix.training.stages import Stage
 from genomix.training.task import LanguageModelTask
-from genomix_data.datamodules import OrderedData
 from genomix_data.errors import ConfigError
 
 WARM_STEPS, WARM_SECONDS = 5, 1.0
@@ -28,11 +30,10 @@ MEASURED_STEPS, MEASURED_SECONDS = 10, 3.0
 def steps_within(
     seconds: float,
     config: PretrainConfig,
-    model: torch.nn.Module,
+    model: HyenaDNA | StripedHyena2,
     stages: Sequence[Stage],
     *,
     device: torch.device,
-    num_workers: int,
 ) -> int:
     """Return how many steps of a run from its beginning fit into ``seconds``.
 
@@ -42,7 +43,6 @@ def steps_within(
         model: On its device; left as it is.
         stages: Of the run.
         device: Where it trains.
-        num_workers: Processes that load data.
 
     Raises:
         ConfigError: if not even the stages before the last fit.
@@ -50,7 +50,7 @@ def steps_within(
     """
     left, steps = seconds, 0
     for stage in stages:
-        each = seconds_per_step(seconds, config, model, stage, device=device, num_workers=num_workers)
+        each = seconds_per_step(seconds, config, model, stage, device=device)
         if stage.steps is None:
             steps += int(left / each)
         else:
@@ -68,33 +68,16 @@ def steps_within(
 def seconds_per_step(
     budget: float,
     config: PretrainConfig,
-    model: torch.nn.Module,
+    model: HyenaDNA | StripedHyena2,
     stage: Stage,
     *,
     device: torch.device,
-    num_workers: int,
 ) -> float:
     """Return the mean time of a step of a stage, data loading included."""
-    trainer = config.trainer
-    task = LanguageModelTask(
-        copy.deepcopy(model),
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        total_steps=trainer.max_steps,
-        accumulate=trainer.accumulate,
-        clip=trainer.clip,
-        seed=trainer.seed,
-    )
-    task.soft_mask_loss = config.data.soft_mask_loss
-    watch = _Watch(device, min(MEASURED_SECONDS, budget / 20))
-    data = OrderedData(
-        stage.windows,
-        batch_size=stage.batch_size,
-        stop=1 << 40,  # until the watch has seen enough
-        num_workers=num_workers,
-        pin_memory=device.type == "cuda",
-    )
-    if fit(task, data, trainer=trainer, device=device, on_step=watch.look) is not None:
+    task = LanguageModelTask.of_run(config, copy.deepcopy(model))
+    watch = StepWatch(device, min(MEASURED_SECONDS, budget / 20))
+    data = training_batches(config, stage, device)  # until the watch has seen enough
+    if fit(task, data, trainer=config.trainer, device=device, on_step=watch.look) is not None:
         raise KeyboardInterrupt
     del task, data
     gc.collect()  # Lightning's parts refer to each other, and hold the copy and its optimizer
@@ -102,23 +85,28 @@ def seconds_per_step(
 
 
 @dataclass
-class _Watch:
-    """Measures steps: ``steps`` of them took ``seconds``, after some that are not counted."""
+class StepWatch:
+    """Measures steps: ``steps`` of them took ``seconds``, after ``warm`` that are not counted.
+
+    Args:
+        device: Where they are made; a GPU is waited for before the first and after the last that counts.
+        enough: Seconds to measure at least.
+    """
 
     device: torch.device
     enough: float
+    warm: int = 0
     steps: int = 0
     seconds: float = 0.0
-    _seen: int = 0
     _began: float = field(default_factory=time.perf_counter)
     _is_measuring: bool = False
 
-    def look(self, loss: torch.Tensor) -> bool:
+    def look(self, loss: torch.Tensor | None = None) -> bool:
         """Count a step, and return whether enough is known."""
-        self._seen += 1
         elapsed = time.perf_counter() - self._began
         if not self._is_measuring:
-            if self._seen >= WARM_STEPS and elapsed >= min(WARM_SECONDS, self.enough):
+            self.warm += 1
+            if self.warm >= WARM_STEPS and elapsed >= min(WARM_SECONDS, self.enough):
                 self._wait()
                 self._is_measuring, self._began = True, time.perf_counter()
             return False

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.operators.recompute import Recompute
 from genomix.training.config import PretrainConfig
 from genomix.training.costs import Costs, Sample, telling_samples
+from genomix.training.feed import SameBatch
 from genomix.training.footprint import logit_bytes
 from genomix.training.loop import fit
 from genomix.training.machine_memory import held_bytes, peak_bytes, reset_peak
@@ -164,20 +163,12 @@ def _train(
     device: torch.device,
     on_step: Callable[[torch.Tensor], None],
 ) -> None:
-    trainer, accumulate = config.trainer, _n_batches(config)
-    task = LanguageModelTask(
-        model,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        total_steps=trainer.max_steps,
-        accumulate=accumulate,
-        clip=trainer.clip,
-        seed=trainer.seed,
-    )
-    task.soft_mask_loss = config.data.soft_mask_loss
-    data = _Batches(random_batch(config, n_windows, seqlen), steps * accumulate, device)
-    short = dataclasses.replace(trainer, accumulate=accumulate)
-    if fit(task, data, trainer=short, device=device, on_step=on_step) is not None:
+    accumulate = _n_batches(config)
+    short = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, accumulate=accumulate))
+    task = LanguageModelTask.of_run(short, model)
+    batch = random_batch(config, n_windows, seqlen)
+    data = SameBatch(batch, steps * accumulate, pin_memory=device.type == "cuda")
+    if fit(task, data, trainer=short.trainer, device=device, on_step=on_step) is not None:
         raise KeyboardInterrupt
 
 
@@ -224,19 +215,6 @@ def random_batch(config: PretrainConfig, n_windows: int, seqlen: int) -> LMBatch
     if config.data.soft_mask_weight == 1.0:
         return LMBatch(inputs, targets)
     return LMBatch(inputs, targets, torch.full((n_windows, seqlen), config.data.soft_mask_weight))
-
-
-class _Batches(LightningDataModule):
-    """The same batch over and over."""
-
-    def __init__(self, batch: LMBatch, n: int, device: torch.device) -> None:
-        super().__init__()
-        self._batches = [batch] * n
-        self._pin_memory = device.type == "cuda"
-
-    def train_dataloader(self) -> "DataLoader[LMBatch]":
-        """Return all of them."""
-        return DataLoader(self._batches, batch_size=None, pin_memory=self._pin_memory)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -177,6 +177,7 @@ class StepTrainerConfig(TrainerConfig):
         recompute: What is computed again in the backward pass rather than kept, see `genomix.operators.recompute`.
         score_precision: Precision of the model in validation and test. Logits and log-softmax are fp32 always.
         tensorboard: Write the log for TensorBoard as well, under ``tensorboard`` in the run folder.
+        wandb: Log to Weights & Biases as well, as its own variables (WANDB_PROJECT, WANDB_MODE, ...) say.
         markov_order: Largest order of the Markov baseline; the interpolated one has one more.
     """
 
@@ -190,6 +191,7 @@ class StepTrainerConfig(TrainerConfig):
     recompute: Recompute = "auto"
     score_precision: Literal["32-true", "bf16-mixed"] = "32-true"
     tensorboard: bool = False
+    wandb: bool = False
     markov_order: int = 10
 
     def __post_init__(self) -> None:

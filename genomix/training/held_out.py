@@ -11,8 +11,8 @@ from torch import Tensor
 from genomix.models.families import logit_rows
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.model import StripedHyena2
-from genomix.training.crew import Crew
 from genomix.training.lm_loss import LOGITS_AT_ONCE
+from genomix.training.ranks import RunRanks
 from genomix_data.lm_batch import NO_TARGET
 from genomix_data.lm_dataset import HeldOutWindows
 
@@ -51,7 +51,7 @@ def bits_per_base(
     batch_size: int,
     device: torch.device | str = "cpu",
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    crew: Crew | None = None,
+    ranks: RunRanks | None = None,
 ) -> BitsPerBase:
     """Return the bits per base of a model on held-out windows; logits and log-softmax in fp32, sums in fp64.
 
@@ -61,26 +61,26 @@ def bits_per_base(
         batch_size: Windows at once; see `score_batch_size`.
         device: Where the model is.
         precision: Of the model up to its last norm.
-        crew: The processes that share the windows; all of them return the same.
+        ranks: The processes that share the windows; all of them return the same.
 
     Raises:
         ValueError: if the windows hold no A, C, G or T to score.
     """
-    device, crew = torch.device(device), crew or Crew()
+    device, ranks = torch.device(device), ranks or RunRanks()
     was_training = model.training
     model.eval()
     acgt = torch.tensor(windows.corpus.tokenizer.acgt_ids, device=device)
     # Sums stay on the device, so that the next batch is made ready while this one is worked on.
     totals = torch.zeros(5, dtype=torch.float64, device=device)
-    with crew.scoring(model):
+    with ranks.scoring(model):
         for first in range(0, len(windows), batch_size):
-            batch = crew.share(windows.batch(first, min(first + batch_size, len(windows))))
+            batch = ranks.share(windows.batch(first, min(first + batch_size, len(windows))))
             inputs, targets, is_masked = (_sent(tensor, device) for tensor in batch)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
                 hidden = model.hidden_states(inputs)
             totals += _sums(model, hidden.float(), targets, is_masked, acgt)
     model.train(was_training)
-    nats, nats_acgt, nats_masked, n_all, n_of_masked = crew.total(totals).tolist()
+    nats, nats_acgt, nats_masked, n_all, n_of_masked = ranks.total(totals).tolist()
     n_bases, n_masked = int(n_all), int(n_of_masked)
     if n_bases == 0:
         raise ValueError("the held-out windows hold no A, C, G or T to score")

@@ -1,23 +1,18 @@
-"""The log of a pretraining run: metrics.csv, and TensorBoard where it is asked for.
+"""The log of a pretraining run: metrics.csv, and the boards that are asked for.
 
 A row is written when its numbers have come from the device, which is one row later on a GPU: no step waits for the log.
 """
 
-import importlib.util
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from genomix.training.boards import Board
 from genomix.training.run_folder import RunFolder
-from genomix_data.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +43,13 @@ class MetricsLog:
 
     Args:
         folder: The run folder, whose metrics.csv was begun.
-        tensorboard: Write for TensorBoard too.
-        start_step: Steps done before; what TensorBoard has beyond them is dropped.
+        boards: That show the same numbers.
     """
 
-    def __init__(self, folder: RunFolder, *, tensorboard: bool, start_step: int) -> None:
+    def __init__(self, folder: RunFolder, boards: Sequence[Board] = ()) -> None:
         self.folder = folder
         self._waiting: Row | None = None
-        self._board = _open_board(folder.tensorboard, start_step) if tensorboard else None
+        self._boards = tuple(boards)
 
     def add(self, row: Row, *, now: bool) -> dict[str, float]:
         """Take a row, and return the numbers of the last one written: ``loss``, ``bits_per_base``, ``step``.
@@ -101,13 +95,12 @@ class MetricsLog:
     def close(self) -> None:
         """Write what waits and let go of the files."""
         self.flush()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for board in self._boards:
+            board.show(step, values)
 
 
 def on_its_way(values: Tensor) -> tuple[Tensor, Callable[[], object]]:
@@ -124,24 +117,3 @@ def on_its_way(values: Tensor) -> tuple[Tensor, Callable[[], object]]:
 
 def _nothing() -> None:
     """Wait for nothing."""
-
-
-def require_tensorboard() -> None:
-    """Check that TensorBoard can be written.
-
-    Raises:
-        ConfigError: if it is not installed.
-    """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(
-            "trainer.tensorboard needs the package tensorboard: pip install 'genomix-fm[tensorboard]'. metrics.csv has "
-            "the same numbers without it."
-        )
-
-
-def _open_board(folder: Path, start_step: int) -> "SummaryWriter":
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer: Any = SummaryWriter
-    board: SummaryWriter = writer(str(folder), purge_step=start_step + 1 if start_step else None)
-    return board

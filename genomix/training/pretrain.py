@@ -20,18 +20,18 @@ from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.parallel.launched import n_launched
 from genomix.provenance import run_record
 from genomix.training.baselines import context_baselines
+from genomix.training.boards import require_boards
 from genomix.training.budget import steps_within
 from genomix.training.build import plain
 from genomix.training.cards import language_model_card
 from genomix.training.config import PretrainConfig
-from genomix.training.crew import Crew, MeshCrew
 from genomix.training.footprint import shortfall
 from genomix.training.held_out import bits_per_base, score_batch_size
 from genomix.training.initial import load_initial, with_checkpoint
 from genomix.training.loop import choose_device, own_random_state, precision
 from genomix.training.machine_memory import available_bytes
-from genomix.training.metrics_log import require_tensorboard
-from genomix.training.pretrain_loop import PretrainLoop, n_workers
+from genomix.training.pretrain_loop import PretrainLoop
+from genomix.training.ranks import MeshRanks, RunRanks
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
 from genomix.training.resume import as_begun, state_to_resume, with_length
 from genomix.training.run_checkpoints import check_room, telling_of_a_full_disk
@@ -77,17 +77,17 @@ def pretrain(
     device = choose_device(config.trainer)
     if shape.n_processes == 1:
         with telling_of_a_full_disk(RunFolder(output)):
-            return run(Crew(), device, Screen(progress))
+            return run(RunRanks(), device, Screen(progress))
     from genomix.parallel.processes import joined
 
-    with joined(shape, device) as ranks, telling_of_a_full_disk(RunFolder(output)):
-        return run(MeshCrew(ranks), ranks.device, Screen(progress if ranks.is_first else False))
+    with joined(shape, device) as processes, telling_of_a_full_disk(RunFolder(output)):
+        return run(MeshRanks(processes), processes.device, Screen(progress if processes.is_first else False))
 
 
 def _pretrain(
     config: PretrainConfig,
     folder: RunFolder,
-    crew: Crew,
+    ranks: RunRanks,
     device: torch.device,
     screen: Screen,
     *,
@@ -97,19 +97,18 @@ def _pretrain(
 ) -> PretrainResult:
     started = time.perf_counter()
     data = config.data
-    if config.trainer.tensorboard:
-        require_tensorboard()
+    require_boards(config.trainer)
     state: dict[str, Any] | None = None
     loaded: LoadedModel | None = None
     if resume:
         config = as_begun(config, folder)
-        state = state_to_resume(config, folder, crew, screen)
+        state = state_to_resume(config, folder, ranks, screen)
         config = with_length(config, state)
     else:
         folder.check_free(overwrite=overwrite)
         config, loaded = with_checkpoint(config)
-    folder = crew.folder(folder)
-    corpus: Corpus = crew.turn(
+    folder = ranks.folder(folder)
+    corpus: Corpus = ranks.turn(
         lambda: load_genomes(config, screen)
     )  # the first may have to index the genomes
     if state is not None and state["fingerprints"] != list(corpus.fingerprints):
@@ -117,7 +116,7 @@ def _pretrain(
             "the FASTA files are not those that this run began with. Restore them, or start a new run elsewhere."
         )
     stages = training_stages(corpus, config)
-    crew.check(config, stages)
+    ranks.check(config, stages)
     valid = HeldOutWindows(corpus, "valid", data.seqlen, overlap=data.eval_overlap, limit=data.valid_windows)
     test = HeldOutWindows(corpus, "test", data.seqlen, overlap=data.eval_overlap)
     for held_out in (valid, test):
@@ -132,12 +131,12 @@ def _pretrain(
             trainer = config.trainer
             copies = 3 + (trainer.ema_decay is not None)
             check_room(folder, model, copies=copies, keep=trainer.keep_checkpoints)
-            _warn_if_too_large(config, crew, model, device, screen)
+            _warn_if_too_large(config, ranks, model, device, screen)
             config = _measured(config, screen, model, stages, device)
             folder.prepare(asked)
-        crew.take(model, data.soft_mask_loss)
+        ranks.take(model, data.soft_mask_loss)
         if state is not None:
-            state = crew.complete(state, folder.last, model)
+            state = ranks.complete(state, folder.last, model)
             model.load_state_dict(state["model"])
         folder.start_metrics(keep_up_to=state["step"] if state else 0)
         loop = PretrainLoop(
@@ -150,20 +149,20 @@ def _pretrain(
             device=device,
             fingerprints=corpus.fingerprints,
             state=state,
-            crew=crew,
+            ranks=ranks,
         )
         _introduce(screen, config, corpus, device, loop)
         if loop.task.step < config.trainer.max_steps and not loop.ended:
             loop.run()
         if loop.ended:
             screen.say(f"  training ended at step {loop.task.step:,}, {loop.ended}")
-    best_step = _take_best(folder, crew, loop, screen)
+    best_step = _take_best(folder, ranks, loop, screen)
     screen.say("  scoring the test bases, once, with the model and with context models ...", style="dim")
     return _finish(config, folder, corpus, model, loop, test, best_step, command, started)
 
 
 def _warn_if_too_large(
-    config: PretrainConfig, crew: Crew, model: torch.nn.Module, device: torch.device, screen: Screen
+    config: PretrainConfig, ranks: RunRanks, model: torch.nn.Module, device: torch.device, screen: Screen
 ) -> None:
     """Say before the first step that a batch will probably not fit into the GPU; costs no step."""
     if device.type != "cuda":
@@ -171,7 +170,7 @@ def _warn_if_too_large(
     available = available_bytes(device)
     assert available is not None
     warning = shortfall(
-        dataclasses.replace(config, parallel=config.parallel.settled(crew.n)),
+        dataclasses.replace(config, parallel=config.parallel.settled(ranks.n)),
         model,
         precision(config.trainer, device),
         available=available,
@@ -181,10 +180,10 @@ def _warn_if_too_large(
         screen.say(f"  warning: {warning}", style="yellow")
 
 
-def _take_best(folder: RunFolder, crew: Crew, loop: PretrainLoop, screen: Screen) -> int:
+def _take_best(folder: RunFolder, ranks: RunRanks, loop: PretrainLoop, screen: Screen) -> int:
     """Put the weights that were best on validation into the model, and return their step."""
     try:
-        best = crew.load(folder.best, ("step", "model"), loop.model)
+        best = ranks.load(folder.best, ("step", "model"), loop.model)
     except CheckpointError as error:
         screen.say(f"  warning: {error} The weights of the last step are taken instead.", style="yellow")
         loop.take_last()
@@ -204,9 +203,8 @@ def _measured(
     trainer = config.trainer
     if trainer.max_seconds is None:
         return config
-    workers = n_workers(config, device)
     started = time.perf_counter()
-    steps = steps_within(trainer.max_seconds, config, model, stages, device=device, num_workers=workers)
+    steps = steps_within(trainer.max_seconds, config, model, stages, device=device)
     took = time.perf_counter() - started
     screen.say(
         f"  {steps:,} steps fit into {trainer.max_seconds:g} s, as measured in {took:.1f} s that are not counted"
@@ -247,7 +245,7 @@ def _introduce(
     screen.say(
         f"pretraining {config.model.name}{start}, {n_parameters:,} parameters, on {corpus.n_bases('train'):,} bases "
         f"({corpus.n_bases('valid'):,} for validation, {corpus.n_bases('test'):,} for the test), {device.type}"
-        + (f" x {loop.crew.n} ({loop.crew})" if loop.crew.n > 1 else "")
+        + (f" x {loop.ranks.n} ({loop.ranks})" if loop.ranks.n > 1 else "")
     )
     windows = loop.stages[-1].windows
     if windows.n_left_out:
@@ -276,19 +274,19 @@ def _finish(
     started: float,
 ) -> PretrainResult:
     data = config.data
-    crew = loop.crew
+    ranks = loop.ranks
     batch_size = score_batch_size(data.batch_size, data.seqlen, model.config.d_model, loop.device)
     held_out = bits_per_base(
         model,
         test,
-        batch_size=batch_size * crew.n_batch_parts,
+        batch_size=batch_size * ranks.n_batch_parts,
         device=loop.device,
         precision=config.trainer.score_precision,
-        crew=crew,
+        ranks=ranks,
     )
-    weights = crew.whole(model.state_dict())
-    if not crew.is_first:
-        from_first: PretrainResult = crew.from_first(None)
+    weights = ranks.whole(model.state_dict())
+    if not ranks.is_first:
+        from_first: PretrainResult = ranks.from_first(None)
         return from_first
     markov, interpolated = context_baselines(
         corpus, config.trainer.markov_order, both_strands=data.rc_augment
@@ -298,7 +296,7 @@ def _finish(
         seed=config.trainer.seed,
         device=loop.device.type,
         config=plain(config),
-        processes=str(crew),
+        processes=str(ranks),
         genomes=list(corpus.fingerprints),
         regions={
             split: [str(region) for region in corpus.regions[split][:1000]] for split in ("valid", "test")
@@ -342,14 +340,14 @@ def _finish(
         provenance=provenance,
     )
     save_model(
-        model if crew.n == 1 else _whole_model(config, weights),
+        model if ranks.n == 1 else _whole_model(config, weights),
         folder.model,
         tokenizer=corpus.tokenizer,
         provenance=provenance,
         card=language_model_card(config, result),
     )
     folder.write_result(result.to_dict())
-    crew.from_first(result)
+    ranks.from_first(result)
     return result
 
 

@@ -10,20 +10,20 @@ import torch
 
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.model import StripedHyena2
-from genomix.provenance import usable_cores
+from genomix.training.boards import open_boards
 from genomix.training.config import PretrainConfig
-from genomix.training.crew import Crew
 from genomix.training.ema import WeightAverage
+from genomix.training.feed import training_batches
 from genomix.training.held_out import bits_per_base, score_batch_size
 from genomix.training.loop import check_finite, fit
 from genomix.training.metrics_log import MetricsLog, Row, on_its_way
+from genomix.training.ranks import RunRanks
 from genomix.training.results import RunInterruptedError
 from genomix.training.run_checkpoints import RunCheckpoints
 from genomix.training.run_folder import RunFolder
 from genomix.training.screen import Bar, Screen
 from genomix.training.stages import Stage
 from genomix.training.task import LanguageModelTask
-from genomix_data.datamodules import OrderedData
 from genomix_data.lm_dataset import HeldOutWindows
 
 STATE_KEYS = (
@@ -56,7 +56,7 @@ class PretrainLoop:
         device: Where to train.
         fingerprints: Of the FASTA files; a resumed run checks them.
         state: What a checkpoint of this run held; None for a new run.
-        crew: The processes that make the run; they have taken the model.
+        ranks: The processes that make the run; they have taken the model.
 
     Attributes:
         ended: Why training ended before its last step; empty if it did not.
@@ -74,10 +74,10 @@ class PretrainLoop:
         device: torch.device,
         fingerprints: Sequence[dict[str, Any]],
         state: dict[str, Any] | None,
-        crew: Crew | None = None,
+        ranks: RunRanks | None = None,
     ) -> None:
         self.config = config
-        self.crew = crew or Crew()
+        self.ranks = ranks or RunRanks()
         self.folder = folder
         self.screen = screen
         self.stages = tuple(stages)
@@ -87,19 +87,13 @@ class PretrainLoop:
         state = state or {}
         trainer = config.trainer
         self.model = model
-        self.task = LanguageModelTask(
+        self.task = LanguageModelTask.of_run(
+            config,
             model,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            total_steps=trainer.max_steps,
-            accumulate=trainer.accumulate,
-            clip=trainer.clip,
-            seed=trainer.seed,
             start_step=state.get("step", 0),
             optimizer_state=state.get("optimizer"),
-            crew=self.crew,
+            ranks=self.ranks,
         )
-        self.task.soft_mask_loss = config.data.soft_mask_loss
         self.average = (
             None
             if trainer.ema_decay is None
@@ -109,8 +103,9 @@ class PretrainLoop:
         self.best_bits: float = state.get("best_bits", math.inf)
         self.train_seconds: float = state.get("train_seconds", 0.0)
         self._since_best: int = state.get("since_best", 0)
-        self._checkpoints = RunCheckpoints(folder, self.crew, trainer.keep_checkpoints)
-        self._log = MetricsLog(folder, tensorboard=trainer.tensorboard, start_step=self.task.step)
+        self._checkpoints = RunCheckpoints(folder, self.ranks, trainer.keep_checkpoints)
+        boards = open_boards(config, folder, start_step=self.task.step) if self.ranks.is_first else []
+        self._log = MetricsLog(folder, boards)
         # The sum stays on the device, so that only the rows of the log wait for it.
         self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float64, device=device)
         self._loss_count: int = state.get("loss_count", 0)
@@ -158,15 +153,14 @@ class PretrainLoop:
 
     def _run_stage(self, stage: Stage, stop: int, bar: Bar) -> int | None:
         trainer = self.config.trainer
-        batches = OrderedData(
-            stage.windows,
-            batch_size=stage.batch_size,
+        batches = training_batches(
+            self.config,
+            stage,
+            self.device,
             start=(self.task.step - stage.first_step) * trainer.accumulate,
             stop=(stop - stage.first_step) * trainer.accumulate,
-            num_workers=n_workers(self.config, self.device),
-            pin_memory=self.device.type == "cuda",
-            rank=self.crew.batch_part,
-            world_size=self.crew.n_batch_parts,
+            part=self.ranks.batch_part,
+            n_parts=self.ranks.n_batch_parts,
         )
         self._mark = time.perf_counter()
         stopped_by = fit(
@@ -175,7 +169,7 @@ class PretrainLoop:
             trainer=trainer,
             device=self.device,
             on_step=lambda loss: self._after_step(loss, stage, bar),
-            agree=self.crew.agree,
+            agree=self.ranks.agree,
         )
         # A stage makes an optimizer of its own, which goes on where this one is.
         self.task.optimizer_state = self._optimizer().state_dict()
@@ -254,11 +248,11 @@ class PretrainLoop:
             score = bits_per_base(
                 self.model,
                 self.valid,
-                batch_size=self.crew.n_batch_parts
+                batch_size=self.ranks.n_batch_parts
                 * score_batch_size(data.batch_size, data.seqlen, self.model.config.d_model, self.device),
                 device=self.device,
                 precision=trainer.score_precision,
-                crew=self.crew,
+                ranks=self.ranks,
             )
             bits = score.bits_per_base
             is_best = bits < self.best_bits
@@ -314,11 +308,3 @@ def still_ended(config: PretrainConfig, state: Mapping[str, Any]) -> str:
     is_patience_over = patience is not None and state.get("since_best", 0) >= patience
     is_budget_over = budget is not None and state.get("train_seconds", 0.0) > OVERTIME * budget
     return str(state.get("ended", "")) if is_patience_over or is_budget_over else ""
-
-
-def n_workers(config: PretrainConfig, device: torch.device) -> int:
-    """Return how many processes load data: as set, or none for a CPU and enough for a GPU."""
-    if config.data.num_workers is not None:
-        return config.data.num_workers
-    # One makes some hundred million tokens a second ready; the second is there while the first waits.
-    return min(2, usable_cores() - 1) if device.type == "cuda" else 0

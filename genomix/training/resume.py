@@ -5,8 +5,8 @@ from typing import Any
 
 from genomix.training.build import plain
 from genomix.training.config import ModelConfig, PretrainConfig
-from genomix.training.crew import Crew
 from genomix.training.pretrain_loop import STATE_KEYS, still_ended
+from genomix.training.ranks import RunRanks
 from genomix.training.run_checkpoints import newest_state
 from genomix.training.run_folder import RunFolder, check_same_run
 from genomix.training.screen import Screen
@@ -24,7 +24,9 @@ def as_begun(config: PretrainConfig, folder: RunFolder) -> PretrainConfig:
     return dataclasses.replace(config, init=init, model=model, data=data)
 
 
-def state_to_resume(config: PretrainConfig, folder: RunFolder, crew: Crew, screen: Screen) -> dict[str, Any]:
+def state_to_resume(
+    config: PretrainConfig, folder: RunFolder, ranks: RunRanks, screen: Screen
+) -> dict[str, Any]:
     """Return the state to go on from: of the newest checkpoint that can be read.
 
     Raises:
@@ -33,7 +35,7 @@ def state_to_resume(config: PretrainConfig, folder: RunFolder, crew: Crew, scree
     """
     check_same_run(folder.read_config(), plain(config))
     state = newest_state(
-        folder, crew, STATE_KEYS, lambda line: screen.say(f"  warning: {line}", style="yellow")
+        folder, ranks, STATE_KEYS, lambda line: screen.say(f"  warning: {line}", style="yellow")
     )
     trainer = with_length(config, state).trainer
     if folder.result.exists() and (state["step"] >= trainer.max_steps or still_ended(config, state)):

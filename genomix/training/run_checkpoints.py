@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genomix.training.crew import Crew
+from genomix.training.ranks import RunRanks
 from genomix.training.run_folder import RunFolder
 from genomix_data.errors import CheckpointError, DiskFullError
 
@@ -29,13 +29,13 @@ class RunCheckpoints:
 
     Args:
         folder: Of the run.
-        crew: The processes that make it.
+        ranks: The processes that make it.
         keep: Checkpoints to keep, the newest included.
     """
 
-    def __init__(self, folder: RunFolder, crew: Crew, keep: int) -> None:
+    def __init__(self, folder: RunFolder, ranks: RunRanks, keep: int) -> None:
         self.folder = folder
-        self.crew = crew
+        self.ranks = ranks
         self.keep = keep
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -45,11 +45,11 @@ class RunCheckpoints:
             DiskFullError: if there is no room, before anything is written.
         """
         self._make_room(state)
-        if self.crew.is_first:
+        if self.ranks.is_first:
             for number in range(self.keep - 1, 0, -1):
                 _move(self.folder.checkpoint(number - 1), self.folder.checkpoint(number))
             self._drop_from(self.keep)
-        self.crew.save(self.folder.last, state)
+        self.ranks.save(self.folder.last, state)
 
     def save_best(self, state: Mapping[str, Any]) -> None:
         """Write the checkpoint that is best on validation in place of the one before.
@@ -58,13 +58,13 @@ class RunCheckpoints:
             DiskFullError: as `save`.
         """
         self._make_room(state)
-        self.crew.save(self.folder.best, state)
+        self.ranks.save(self.folder.best, state)
 
     def _make_room(self, state: Mapping[str, Any]) -> None:
         needed = tensor_bytes(state) + MARGIN
-        if self.crew.agree(int(free_bytes(self.folder.checkpoints) < needed)) and self.crew.is_first:
+        if self.ranks.agree(int(free_bytes(self.folder.checkpoints) < needed)) and self.ranks.is_first:
             self._drop_from(1)
-        if self.crew.agree(int(free_bytes(self.folder.checkpoints) < needed)):
+        if self.ranks.agree(int(free_bytes(self.folder.checkpoints) < needed)):
             left = _size(free_bytes(self.folder.checkpoints))
             raise DiskFullError(
                 f"a checkpoint of step {state['step']:,} needs {_size(needed)}, and the disk of "
@@ -78,13 +78,13 @@ class RunCheckpoints:
 
 
 def newest_state(
-    folder: RunFolder, crew: Crew, required: Iterable[str], notify: Callable[[str], object]
+    folder: RunFolder, ranks: RunRanks, required: Iterable[str], notify: Callable[[str], object]
 ) -> dict[str, Any]:
     """Return the state of the newest checkpoint that can be read; it is then the first of the folder.
 
     Args:
         folder: Of the run.
-        crew: The processes that make it; see `Crew.numbers` about tensors.
+        ranks: The processes that make it; see `RunRanks.numbers` about tensors.
         required: Keys that it must have.
         notify: Told of a checkpoint that is damaged.
 
@@ -98,7 +98,7 @@ def newest_state(
         path = folder.checkpoint(number)
         was_there = _is_there(path)
         try:
-            state = crew.numbers(path, required)
+            state = ranks.numbers(path, required)
             break
         except CheckpointError as error:
             if was_there:
@@ -107,8 +107,8 @@ def newest_state(
                 raise (damaged[0] if damaged else missing or error) from error
             else:
                 missing = error  # the run may have been killed when it had moved the others on
-    crew.agree(0)  # all have read before anything is moved
-    if crew.is_first:
+    ranks.agree(0)  # all have read before anything is moved
+    if ranks.is_first:
         folder.clean()
         if number:
             _put_first(folder, number)

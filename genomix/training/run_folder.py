@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import yaml
 
-from genomix_data.atomic import atomic_file
+from genomix_data.atomic import atomic_file, require_writable
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError
 
 CHECKPOINT_FORMAT = 1
@@ -57,6 +57,7 @@ class RunFolder:
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
         self.tensorboard = self.path / "tensorboard"
+        self.wandb = self.path / "wandb"
         self.model = self.path / "model"
         self.result = self.path / "result.json"
 
@@ -65,10 +66,11 @@ class RunFolder:
 
         Raises:
             InputFileError: if the folder holds something and ``overwrite`` is not set, or is a file, or belongs to
-                something that is not a run.
+                something that is not a run, or cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputFileError(f"the output {str(self.path)!r} is a file; give the name of a folder.")
+        require_writable(self.config)
         present = sorted(item.name for item in self.path.iterdir()) if self.path.exists() else []
         if not present:
             return
@@ -86,7 +88,7 @@ class RunFolder:
 
     def prepare(self, config_yaml: str) -> None:
         """Make the folder for a new run; the files of an earlier run in it go."""
-        for stale_folder in (self.checkpoints, self.tensorboard):
+        for stale_folder in (self.checkpoints, self.tensorboard, self.wandb):
             if stale_folder.is_dir():
                 shutil.rmtree(stale_folder)
         self.checkpoints.mkdir(parents=True)
@@ -209,6 +211,7 @@ CHANGEABLE = frozenset(
         "trainer.recompute",
         "trainer.score_precision",
         "trainer.tensorboard",
+        "trainer.wandb",
         "trainer.log_every",
         "trainer.validate_every",
         "trainer.checkpoint_every",

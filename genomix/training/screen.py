@@ -3,6 +3,7 @@
 Everything goes to stderr through rich; nothing is shown where ``progress=False``.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Screen:
         """
         if self.console is None:
             yield _Nothing()
-        elif self.console.is_terminal:
+        elif self.console.is_terminal and not os.environ.get("GENOMIX_NO_PROGRESS"):
             bar = _live_bar(self.console)
             with bar:
                 task = bar.add_task(description, total=total, completed=done, extras="", unit=unit)

@@ -74,10 +74,10 @@ def run_side_by_side(
             except GenomixError as error:
                 yield Done(job, None, str(error))
         return
-    with _started(function, workers) as crew:
+    with _started(function, workers) as processes:
         waiting = list(jobs)
         busy: dict[Connection, Job] = {}
-        idle = list(crew)
+        idle = list(processes)
         while waiting or busy:
             while waiting and idle:
                 connection = idle.pop()
@@ -85,11 +85,11 @@ def run_side_by_side(
                 try:
                     connection.send(busy[connection])
                 except OSError as error:
-                    raise _died(crew[connection]) from error
+                    raise _died(processes[connection]) from error
             ready = wait(list(busy))
             for connection in [one for one in busy if one in ready]:
                 job = busy.pop(connection)
-                yield _received(connection, job, crew[connection])
+                yield _received(connection, job, processes[connection])
                 idle.append(connection)
 
 
@@ -116,20 +116,20 @@ def _started(function: Callable[[Any], Any], workers: int) -> Iterator[dict[Conn
     # A forked process cannot use CUDA; a spawned one imports everything anew.
     context = multiprocessing.get_context("spawn")
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    crew: dict[Connection, Any] = {}
+    processes: dict[Connection, Any] = {}
     try:
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(function, theirs, threads), daemon=True)
             process.start()
             theirs.close()
-            crew[ours] = process
-        yield crew
+            processes[ours] = process
+        yield processes
     finally:
-        for connection, process in crew.items():
+        for connection, process in processes.items():
             connection.close()
             process.terminate()
-        for process in crew.values():
+        for process in processes.values():
             process.join()
 
 

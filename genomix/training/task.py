@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.model import StripedHyena2
-from genomix.training.config import OptimizerConfig, ScheduleConfig
-from genomix.training.crew import Crew
+from genomix.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
 from genomix.training.fasta_config import SoftMaskLoss
 from genomix.training.graphed_loss import GraphedLoss
 from genomix.training.lm_loss import next_token_loss
 from genomix.training.optim import parameter_groups
+from genomix.training.ranks import RunRanks
 from genomix.training.schedule import learning_rate
 from genomix_data.lm_batch import LMBatch
 from genomix_data.sampler import mix64
@@ -39,7 +39,7 @@ class TrainingTask(LightningModule):
         seed: Of dropout.
         start_step: Steps that were made before this part of the run.
         optimizer_state: What `torch.optim.Optimizer.state_dict` gave after those steps.
-        crew: The processes that train it together.
+        ranks: The processes that train it together.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class TrainingTask(LightningModule):
         seed: int,
         start_step: int = 0,
         optimizer_state: dict[str, Any] | None = None,
-        crew: Crew | None = None,
+        ranks: RunRanks | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.crew = crew or Crew()
+        self.ranks = ranks or RunRanks()
         self.optimizer_config = optimizer
         self.schedule = schedule
         self.total_steps = schedule.total_steps or total_steps
@@ -107,7 +107,7 @@ class TrainingTask(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout for this batch."""
-        own = (self.crew.rank,) if self.crew.rank else ()  # ranks drop out different features
+        own = (self.ranks.rank,) if self.ranks.rank else ()  # ranks drop out different features
         seed = mix64(self.seed, self.batch, _DROPOUT, *own) >> 1
         # What torch.manual_seed does, but for devices that are not there: for each it would note who asked.
         torch.default_generator.manual_seed(seed)
@@ -124,7 +124,7 @@ class TrainingTask(LightningModule):
     ) -> None:
         """Clip the gradient's norm, and set the learning rate of this step."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.grad_norm = self.crew.clip(parameters, self.clip if self.clip is not None else math.inf)
+        self.grad_norm = self.ranks.clip(parameters, self.clip if self.clip is not None else math.inf)
         for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
             group["lr"] = learning_rate(self.step, base, self.schedule, self.total_steps)
         self.lr = learning_rate(self.step, self.optimizer_config.lr, self.schedule, self.total_steps)
@@ -141,12 +141,47 @@ class LanguageModelTask(TrainingTask):
     soft_mask_loss: SoftMaskLoss = "weighted"
     _graphed: GraphedLoss | None = None
 
+    @classmethod
+    def of_run(
+        cls,
+        config: PretrainConfig,
+        model: HyenaDNA | StripedHyena2,
+        *,
+        start_step: int = 0,
+        optimizer_state: dict[str, Any] | None = None,
+        ranks: RunRanks | None = None,
+    ) -> "LanguageModelTask":
+        """Return what a pretraining run optimizes.
+
+        Args:
+            config: What to run.
+            model: What is trained.
+            start_step: Steps that were made before.
+            optimizer_state: Of the optimizer after those steps.
+            ranks: The processes that train it together.
+        """
+        trainer = config.trainer
+        task = cls(
+            model,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            total_steps=trainer.max_steps,
+            accumulate=trainer.accumulate,
+            clip=trainer.clip,
+            seed=trainer.seed,
+            start_step=start_step,
+            optimizer_state=optimizer_state,
+            ranks=ranks,
+        )
+        task.soft_mask_loss = config.data.soft_mask_loss
+        return task
+
     def training_step(self, batch: LMBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Return what this process goes back from, and keep the mean loss of the whole batch in ``loss``."""
-        if self.crew.step is None:
+        if self.ranks.step is None:
             return super().training_step(batch, batch_idx)
         ends_step = (self.batch + 1) % self.accumulate == 0
-        loss, self.loss = self.crew.step.loss(batch, is_last=ends_step)
+        loss, self.loss = self.ranks.step.loss(batch, is_last=ends_step)
         return loss
 
     def loss_of(self, batch: LMBatch) -> Float[Tensor, ""]:

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model(hyenadna_config("hyenadna/demo"), d_model=16, d_inner=32, l_max=200)
     save_model(model, folder / "model", tokenizer=CharTokenizer(), provenance={}, card="For tests.")
     (folder / "in.fa").write_text(">one first\nACGTAC\nGTNN\n>two\nGATTACA\n>single\nA\n")
+    (folder / "p.fa").write_text(">p\nMKL\n")
     (folder / "in.bed").write_text("one\t2\t8\tx\t0\t-\ntwo\t0\t4\n")
     return folder
 
@@ -111,6 +112,23 @@ def test_likelihood_of_each_sequence_and_of_each_letter(run: Run, folder: Path, 
     assert both.stdout.splitlines()[3].split("\t")[2] == "1"
 
 
+def test_likelihood_by_position_adds_up_the_letters(run: Run, folder: Path, tmp_path: Path) -> None:
+    arguments = ["likelihood", str(folder / "in.fa"), "-m", str(folder / "model")]
+    result = run(*arguments, "--by-position", "4")
+    assert result.exit_code == 0, result.stderr
+    header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert header == ["start", "end", "n_scored", "mean_log_likelihood", "perplexity", "bits_per_base"]
+    # ACGTACGTNN, GATTACA and A: neither the first letters nor N count
+    assert [row[:3] for row in rows] == [["0", "4", "6"], ["4", "8", "7"], ["8", "12", "0"]]
+    assert rows[2][3:] == ["nan"] * 3
+    assert run(*arguments, "--per-token", "-o", "t.tsv").exit_code == 0
+    tokens = [line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines()[1:]]
+    first = [float(token[3]) for token in tokens if int(token[1]) <= 4 and token[2] != "N"]
+    assert float(rows[0][3]) == pytest.approx(sum(first) / 6, abs=1e-5)
+    with_bos = run(*arguments, "--by-position", "4", "--bos")
+    assert with_bos.stdout.splitlines()[1].split("\t")[2] == "9"
+
+
 def test_embed_a_fasta_and_regions(run: Run, folder: Path, tmp_path: Path) -> None:
     arguments = ["embed", "-m", str(folder / "model"), "--strand", "both"]
     result = run(*arguments, str(folder / "in.fa"), "-o", "x.npz", "--layer", "backbone.layers.1")
@@ -136,7 +154,20 @@ def test_embed_a_fasta_and_regions(run: Run, folder: Path, tmp_path: Path) -> No
         (["generate", "-m", "MODEL", "--prompt", "ACGT", "-n", "500"], "does not fit the model"),
         (["generate", "-m", "MODEL", "--prompt", "ACGT", "-o", "x.txt"], "the suffix must be one of"),
         (["generate", "-m", "MODEL", "--prompt", "ACGT", "--log-probs"], "--log-probs needs -o"),
+        (["generate", "-m", "MODEL", "--prompt", ""], "--prompt is empty"),
+        (["generate", "-m", "MODEL", "--prompt", "ACGX"], "'X' at position 4 is not a nucleotide code"),
+        (
+            ["likelihood", "PROTEIN", "-m", "MODEL", "-o", "x.tsv"],
+            "'>p': 'L' at position 3 is not a nucleotide code",
+        ),
+        (
+            ["embed", "PROTEIN", "-m", "MODEL", "-o", "x.npz"],
+            "'>p': 'L' at position 3 is not a nucleotide code",
+        ),
         (["likelihood", "absent.fa", "-m", "MODEL"], "does not exist"),
+        (["likelihood", "IN", "-m", "MODEL", "--by-position", "4", "--per-token"], "give one of them"),
+        (["likelihood", "IN", "-m", "MODEL", "--by-position", "4", "--strand", "both"], "writes one strand"),
+        (["likelihood", "IN", "-m", "MODEL", "--position-scale", "2"], "position_scale are of the rotary"),
         (["likelihood", "-", "-m", "absent"], "there is no checkpoint folder 'absent'"),
         (["embed", "-m", "MODEL", "-o", "x.npz"], "give either a FASTA of sequences"),
         (["embed", "IN", "-m", "MODEL", "-o", "x.npz", "--layer", "nope"], "has no layer 'nope'"),
@@ -144,7 +175,7 @@ def test_embed_a_fasta_and_regions(run: Run, folder: Path, tmp_path: Path) -> No
     ],
 )
 def test_bad_input(run: Run, folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
-    places = {"MODEL": str(folder / "model"), "IN": str(folder / "in.fa")}
+    places = {"MODEL": str(folder / "model"), "IN": str(folder / "in.fa"), "PROTEIN": str(folder / "p.fa")}
     result = run(*[places.get(argument, argument) for argument in arguments])
     assert result.exit_code == 3, result.stderr
     assert message in result.stderr

@@ -73,7 +73,8 @@ def test_every_recipe_composes_and_gives_way_to_single_settings(name: str) -> No
     config, values = compose("pretrain", [f"recipe={name}", "data.fasta=a.fa", *start])
     family, size = name.split("/")
     sizes = [row.name for row in trainable_models().values() if row.name.startswith(f"{family}/")]
-    expected = {"hyenadna/one-gpu": "hyenadna/tiny-1k"}.get(name, "evo2/7b_base" if start else name)
+    others = {"hyenadna/one-gpu": "hyenadna/tiny-1k", "sh2/bacteria": "sh2/7m"}
+    expected = others.get(name, "evo2/7b_base" if start else name)
     assert config.model.name == expected
     assert config.model.name in sizes
     assert compose_onto(values) == config

@@ -19,6 +19,7 @@ PAGES = [
     "recipes/pretrain_yeast/README.md",
     "recipes/pretrain_human/README.md",
     "recipes/pretrain_species/README.md",
+    "recipes/pretrain_bacteria/README.md",
     "recipes/continue_pretraining/README.md",
     "recipes/finetune_promoters/README.md",
     "recipes/finetune_suite/README.md",

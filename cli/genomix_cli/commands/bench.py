@@ -5,15 +5,20 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from genomix_cli.kernel_table import print_kernels
+from genomix_cli.scoring_bench import measure_scores, print_scores
+from genomix_cli.training_bench import measure_run, print_training, refuse_options
 from genomix_data.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_DEFAULT_MODEL = "hyenadna/demo"
 
 
 class Subject(StrEnum):
@@ -23,6 +28,8 @@ class Subject(StrEnum):
     vcf = "vcf"
     models = "models"
     kernels = "kernels"
+    training = "training"
+    score = "score"
 
 
 def command(
@@ -30,9 +37,18 @@ def command(
         Subject,
         typer.Argument(
             help="data: how fast a token store feeds a training loop; vcf: VCF in and out; models: whole models; "
-            "kernels: every backend of every operation, checked against float64."
+            "kernels: every backend of every operation, checked against float64; training: a pretraining step by "
+            "itself and fed from genomes; score: variants a second, by mode."
         ),
     ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="training: settings of genomix pretrain; data.fasta: yeast chromosome I if left out.",
+            show_default=False,
+        ),
+    ] = None,
     fasta: Annotated[
         Path | None,
         typer.Option(
@@ -44,9 +60,16 @@ def command(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read at once.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.05, help="Time for each measurement.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="training: how often each part is measured.")] = 5,
+    limit: Annotated[
+        float, typer.Option(min=0, help="training: seconds after which no round is begun.")
+    ] = 300.0,
     model: Annotated[
-        str, typer.Option(help="models: a registered name; weights are random.")
-    ] = "hyenadna/demo",
+        str,
+        typer.Option(
+            help="models, score: a registered name, whose weights are random; score: or a checkpoint, human-2m too."
+        ),
+    ] = _DEFAULT_MODEL,
     what: Annotated[str, typer.Option(help="models: of forward,decode,train,chunked.")] = "forward,decode",
     ops: Annotated[
         str, typer.Option(help="kernels: operations.")
@@ -61,7 +84,8 @@ def command(
     lengths: Annotated[
         str | None,
         typer.Option(
-            help="models, kernels: tokens of a sequence; default: 1024, and a list for each operation.",
+            help="models, kernels, score: tokens of a sequence (score: the window); default: 1024, and a list for each "
+            "operation.",
             show_default=False,
         ),
     ] = None,
@@ -69,24 +93,43 @@ def command(
     device: Annotated[
         str | None,
         typer.Option(
-            help="models, kernels: cpu or cuda; default: cpu, and cuda if there is one.", show_default=False
+            help="models, kernels, score: cpu or cuda; default: cpu, and for kernels cuda if there is one.",
+            show_default=False,
         ),
     ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="models, kernels: bf16, fp32 (kernels: fp16); default: fp32, and bf16.", show_default=False
+            help="models, kernels, score: bf16, fp32 (kernels: fp16); default: fp32, and bf16 for kernels.",
+            show_default=False,
         ),
     ] = None,
+    modes: Annotated[
+        str, typer.Option(help="score: of whole,exact,tiled,horizon,tiled-horizon.")
+    ] = "whole,exact,tiled,horizon,tiled-horizon",
+    variants: Annotated[
+        int, typer.Option(min=1, help="score: SNVs, of the BRCA1 sample, or more at random.")
+    ] = 300,
+    horizon: Annotated[int, typer.Option(min=1, help="score: bases after the variant, where not all.")] = 128,
+    strand: Annotated[Literal["forward", "both"], typer.Option(help="score: strands.")] = "both",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
     """Measure how fast this machine does a thing, beside the simplest way to do it.
 
-    Example: [bold]genomix bench data --fasta hg38.fa --json > data.json[/bold]
+    Examples:
+
+        [bold]genomix bench data --fasta hg38.fa --json > data.json[/bold]
+
+        [bold]genomix bench training recipe=sh2/7m data.fasta=hg38.fa --seconds 5 --json > training.json[/bold]
     """
     from genomix import __version__
     from genomix_cli.console import say
 
+    if settings and subject is not Subject.training:
+        raise ConfigError(f"{settings[0]!r}: only genomix bench training takes settings of a run.")
+    if subject is Subject.training:
+        named = {"--fasta": fasta, "--lengths": lengths, "--device": device, "--dtype": dtype}
+        refuse_options({**named, "--model": None if model == _DEFAULT_MODEL else model})
     if subject is Subject.vcf:
         from genomix_data.bench.vcf import measure_vcf
 
@@ -110,6 +153,19 @@ def command(
         }
     elif subject is Subject.kernels:
         result = _measure_kernels(ops, backends, lengths, device, dtype, quick)
+    elif subject is Subject.training:
+        result = measure_run(settings or [], seconds=seconds, rounds=rounds, limit=limit)
+    elif subject is Subject.score:
+        result = measure_scores(
+            model=model,
+            modes=_listed(modes),
+            variants=variants,
+            windows=_numbers("--lengths", lengths or "1024"),
+            horizon=horizon,
+            strand=strand,
+            device=device or "cpu",
+            dtype=dtype or "fp32",
+        )
     else:
         from genomix_data.bench.store import measure
 
@@ -124,6 +180,10 @@ def command(
         _print_models(result)
     elif subject is Subject.kernels:
         print_kernels(result)
+    elif subject is Subject.training:
+        print_training(result)
+    elif subject is Subject.score:
+        print_scores(result)
     else:
         _print_data(result)
 

@@ -1,5 +1,6 @@
 """The model that ships: there, small, whole, and as good as its card says on bases that it has not seen."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
     assert located(DEFAULT_MODEL) == Path(DEFAULT_MODEL)
     with pytest.raises(CheckpointError, match="is not a checkpoint"):
         load_model(DEFAULT_MODEL)
+
+
+def test_a_run_folder_stands_for_its_model(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(located(DEFAULT_MODEL), run / "model")
+    assert located(run) == run / "model"
+    assert load_model(run).sha256 == load_model(DEFAULT_MODEL).sha256
+    (run / "config.json").write_text("{}")
+    assert located(run) == run  # a folder with a config of its own is what was meant
 
 
 def test_it_runs_in_fp32_unless_told_otherwise() -> None:

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from genomix.training import run_checkpoints
 from genomix.training.config import PretrainConfig
-from genomix.training.crew import Crew
 from genomix.training.pretrain import pretrain
+from genomix.training.ranks import RunRanks
 from genomix.training.results import PretrainResult
 from genomix.training.run_checkpoints import RunCheckpoints, tensor_bytes
 from genomix.training.run_folder import RunFolder, load_checkpoint, save_checkpoint
@@ -322,7 +322,7 @@ def test_older_checkpoints_make_way_where_there_is_little_room(
     monkeypatch.setattr(run_checkpoints, "MARGIN", 4096)
     folder = RunFolder(small_disk)
     folder.checkpoints.mkdir()
-    checkpoints = RunCheckpoints(folder, Crew(), keep=5)
+    checkpoints = RunCheckpoints(folder, RunRanks(), keep=5)
     for step in range(1, 6):  # 100 kB each
         checkpoints.save({"step": step, "model": torch.full((25_000,), float(step))})
     found = [load_checkpoint(path)["step"] for path in sorted(folder.checkpoints.iterdir(), reverse=True)]

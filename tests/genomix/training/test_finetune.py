@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from genomix.training.finetune_config import FinetuneConfig, TableDataConfig
 from genomix.training.finetune_data import read_tables
 from genomix.training.metrics import classification_metrics, rank
 from genomix.training.results import FinetuneResult
+from genomix.training.run_folder import RunFolder
 from genomix_data.errors import CheckpointError, ConfigError, InputFileError, SequenceTooLongError
 from genomix_data.tables.joined import as_sequences
 from genomix_data.tokenizers import CharTokenizer
@@ -336,6 +338,17 @@ def test_ctrl_c_leaves_nothing_behind(tables: tuple[Path, Path], tmp_path: Path)
     config = finetune_config(*tables, trainer={"max_epochs": 2})
     with pytest.raises(KeyboardInterrupt):
         finetune(config, tmp_path / "cls", progress=Interrupting(stderr=True, force_terminal=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_training(
+    tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the permission bits of a folder do not bind root, so the question of the system is answered here
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for output in (tmp_path / "run", tmp_path / "far" / "away" / "run"):
+        with pytest.raises(InputFileError, match=r"the output folder '.*' is not writable"):
+            RunFolder(output).check_free(overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,6 @@
-"""Who makes a pretraining run: one process, or the ranks of a mesh together.
+"""The ranks of a pretraining run: one process alone, or those of a mesh together.
 
-The loop asks its crew for whatever is different: which windows are its own, what the loss of a step is, how checkpoints
+The loop asks them for whatever is different: which windows are its own, what the loss of a step is, how checkpoints
 are written and read. One process writes files (``last.ckpt``), a mesh writes folders (``last/``) in which every rank
 puts what it holds; either can go on from the other's.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from genomix.parallel.step import ParallelStep
 
 
-class Crew:
+class RunRanks:
     """One process.
 
     Attributes:
@@ -50,7 +50,7 @@ class Crew:
         return "one"
 
     def check(self, config: PretrainConfig, stages: Sequence[Stage]) -> None:
-        """Check that the crew can make a run.
+        """Check that the process can make a run.
 
         Raises:
             ConfigError: if its windows or batches cannot be shared.
@@ -68,7 +68,7 @@ class Crew:
         return work()
 
     def agree(self, value: int) -> int:
-        """Return the largest value that a process of the crew has."""
+        """Return the largest value that a process of the run has."""
         return value
 
     def clip(self, parameters: list[nn.Parameter], largest: float) -> Tensor:
@@ -134,23 +134,23 @@ class Crew:
         return value
 
 
-class MeshCrew(Crew):
+class MeshRanks(RunRanks):
     """The ranks of a mesh.
 
     Args:
-        ranks: The processes.
+        processes: That have found each other.
     """
 
-    def __init__(self, ranks: "Ranks") -> None:
-        self.ranks = ranks
-        self.n = ranks.n
-        self.rank = ranks.rank
-        self.is_first = ranks.is_first
-        self.batch_part = ranks.batch_part
-        self.n_batch_parts = ranks.shape.n_batch_parts
+    def __init__(self, processes: "Ranks") -> None:
+        self.processes = processes
+        self.n = processes.n
+        self.rank = processes.rank
+        self.is_first = processes.is_first
+        self.batch_part = processes.batch_part
+        self.n_batch_parts = processes.shape.n_batch_parts
 
     def __str__(self) -> str:
-        return str(self.ranks.shape)
+        return str(self.processes.shape)
 
     def check(self, config: PretrainConfig, stages: Sequence[Stage]) -> None:
         """Check that the ranks can make a run.
@@ -159,8 +159,8 @@ class MeshCrew(Crew):
             ConfigError: if its windows or batches cannot be shared, or it has a budget of time.
         """
         for stage in stages:
-            self.ranks.shape.check_seqlen(stage.windows.seqlen)
-            self.ranks.shape.check_batch(stage.batch_size)
+            self.processes.shape.check_seqlen(stage.windows.seqlen)
+            self.processes.shape.check_batch(stage.batch_size)
         if config.trainer.max_seconds is not None:
             raise ConfigError(
                 "trainer.max_seconds is measured on one process; give several of them trainer.max_steps."
@@ -174,7 +174,7 @@ class MeshCrew(Crew):
             hidden = model.hidden_states(part.inputs)
             return next_token_sums(model, hidden, part.targets, part.weights, form)
 
-        self.step = ParallelStep(model, self.ranks, sums)
+        self.step = ParallelStep(model, self.processes, sums)
 
     def folder(self, path: RunFolder) -> RunFolder:
         """Return the run folder; of all ranks only the first writes to it."""
@@ -183,14 +183,14 @@ class MeshCrew(Crew):
     def turn(self, work: Callable[[], Any]) -> Any:
         """Return what ``work`` returns, done by the first rank before the others."""
         result = None
-        with self.ranks.first_alone() as is_first:
+        with self.processes.first_alone() as is_first:
             if is_first:
                 result = work()
         return result if self.is_first else work()
 
     def agree(self, value: int) -> int:
         """Return the largest value that a rank has."""
-        return self.ranks.largest(value)
+        return self.processes.largest(value)
 
     def clip(self, parameters: list[nn.Parameter], largest: float) -> Tensor:
         """Scale gradients down where their norm, over all ranks, is larger, and return the norm before."""
@@ -210,18 +210,18 @@ class MeshCrew(Crew):
         """Return this rank's part of held-out windows."""
         from genomix.parallel.batches import part_of_held_out
 
-        return part_of_held_out(batch, self.ranks)
+        return part_of_held_out(batch, self.processes)
 
     def total(self, sums: Tensor) -> Tensor:
         """Return sums over the parts of all ranks."""
-        return self.ranks.sum(sums)
+        return self.processes.sum(sums)
 
     def numbers(self, path: Path, required: Iterable[str]) -> dict[str, Any]:
         """Return the state of a checkpoint; its tensors may be missing, until `complete`."""
         from genomix.parallel.checkpoint import put_in_place, read_numbers
 
         shared = _shared(path)
-        with self.ranks.first_alone() as is_first:
+        with self.processes.first_alone() as is_first:
             if is_first:
                 put_in_place(shared)
         return read_numbers(shared, required) if _is_newest(shared, path) else load_checkpoint(path, required)
@@ -246,7 +246,7 @@ class MeshCrew(Crew):
         """Write a checkpoint, every rank what it holds; the folder is whole at every moment."""
         from genomix.parallel.checkpoint import save_sharded
 
-        save_sharded(_shared(path), state, self.ranks)
+        save_sharded(_shared(path), state, self.processes)
         if self.is_first:
             path.unlink(missing_ok=True)  # of one process that made an earlier part of the run
 
@@ -258,7 +258,7 @@ class MeshCrew(Crew):
 
     def from_first(self, value: Any) -> Any:
         """Return what the first rank has."""
-        return self.ranks.from_first(value)
+        return self.processes.from_first(value)
 
 
 class _Watched(RunFolder):

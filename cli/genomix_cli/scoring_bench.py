@@ -1,0 +1,65 @@
+"""``genomix bench score``: from options to a measurement, and the table of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def measure_scores(
+    *,
+    model: str,
+    modes: Sequence[str],
+    variants: int,
+    windows: Sequence[int],
+    horizon: int,
+    strand: str,
+    device: str,
+    dtype: str,
+) -> dict[str, Any]:
+    """Return what `genomix.bench.scoring.measure_scoring` finds for each window.
+
+    Raises:
+        GenomixError: as there.
+    """
+    from genomix.bench.scoring import ScoringCase, measure_scoring
+    from genomix.provenance import run_record
+    from genomix_cli.console import say
+    from genomix_cli.memory import settled_memory
+
+    rows: list[dict[str, Any]] = []
+    with settled_memory():
+        for window in windows:
+            case = ScoringCase(
+                model=model,
+                modes=tuple(modes),
+                variants=variants,
+                window=window,
+                horizon=horizon,
+                strand=strand,
+                device=device,
+                dtype=dtype,
+            )
+            rows += measure_scoring(case, say=say)
+    return {"meta": run_record(), "versions": {}, "rows": rows}
+
+
+def print_scores(result: Mapping[str, Any]) -> None:
+    """Print the rows as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("model", "mode"):
+        table.add_column(title, no_wrap=True)
+    for title in ("window", "horizon", "variants", "variants/s", "peak GB"):
+        table.add_column(title, justify="right")
+    for row in result["rows"]:
+        table.add_row(
+            row["model"],
+            row["mode"],
+            f"{row['window']:,}",
+            f"{row['horizon']:,}" if row["horizon"] else "-",
+            f"{row['variants']:,}",
+            f"{row['variants_per_s']:,.1f}",
+            f"{row['peak_gb']:.1f}" if row["peak_gb"] is not None else "-",
+        )
+    Console(highlight=False).print(table)
