@@ -19,7 +19,12 @@ from genomix.training.build import plain
 from genomix.training.device import choose_device, own_random_state
 from genomix.training.finetune_checks import class_warnings, counts_of
 from genomix.training.finetune_config import FinetuneConfig
-from genomix.training.finetune_data import clean_metrics, leakage_of, read_tables
+from genomix.training.finetune_data import (
+    clean_metrics,
+    leakage_of,
+    near_copies_in_validation,
+    read_tables,
+)
 from genomix.training.finetune_folder import write_finetuned
 from genomix.training.finetune_loop import FinetuneLoop
 from genomix.training.finetune_method import ProbeConfig
@@ -34,6 +39,9 @@ from genomix_data.leakage import LeakageReport
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LEAKY_VALIDATION = 0.1
+"""Part of the validation set with near copies in training from which on a run says so."""
 
 
 def finetune(
@@ -207,6 +215,13 @@ def _introduce(screen: Screen, prepared: Prepared, leakage: LeakageReport) -> No
         warn(
             f"{total.has_near_copy:,} of the {sizes['test']:,} test sequences have a near copy in training; the result "
             "is given without them as well, and data.split=cluster makes parts that share none"
+        )
+    copies = None if config.protocol == "paper" else near_copies_in_validation(prepared.tables)
+    if copies is not None and copies > LEAKY_VALIDATION * sizes["valid"]:
+        remedy = "" if config.data.valid is not None else "; data.valid_split=cluster makes one that does not"
+        warn(
+            f"{copies:,} of the {sizes['valid']:,} validation sequences have a near copy in training, so validation "
+            f"will prefer a model that knows its training set by heart{remedy}"
         )
     if prepared.n_truncated:
         warn(f"{prepared.n_truncated:,} sequences were cut to their first {prepared.longest:,} bases")

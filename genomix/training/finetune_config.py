@@ -58,6 +58,8 @@ class TableDataConfig:
         ref_column: Of variants: column of the sequences with the reference allele.
         alt_column: Of variants: column of the sequences with the alternative allele.
         valid_fraction: Part of ``train`` that is split off for validation, each class alike.
+        valid_split: How: ``random``, or ``cluster`` so that no cluster of near copies is in both. Where training holds
+            overlapping windows of few places, a random part says nothing of other places.
         too_long: What to do with a sequence that is longer than the model's context: ``error``, or ``truncate`` to
             its first bases (how many were cut is reported).
         drop_shared: Leave sequences that the test holds too, on either strand, out of training and validation.
@@ -80,6 +82,7 @@ class TableDataConfig:
     ref_column: str = "ref_sequence"
     alt_column: str = "alt_sequence"
     valid_fraction: float = 0.1
+    valid_split: Literal["random", "cluster"] = "random"
     too_long: Literal["error", "truncate"] = "error"
     drop_shared: bool = False
     rc_augment: bool = False
@@ -108,6 +111,8 @@ class TableDataConfig:
             raise ConfigError(
                 f"data.split is {self.split!r}; it must be official, random, cluster or chromosome."
             )
+        if self.valid_split not in ("random", "cluster"):
+            raise ConfigError(f"data.valid_split is {self.valid_split!r}; it must be random or cluster.")
         if self.genome is not None and not is_folder:
             raise ConfigError(
                 "data.genome goes with the coordinates of a data.folder; tables bring their sequences."

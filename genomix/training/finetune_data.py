@@ -31,6 +31,8 @@ from genomix_data.tables.pairs import PairTable, read_pair_table
 from genomix_data.tables.targets import TargetTable, read_target_table
 
 Parts = dict[str, ExampleTable]
+COMPARED = 5_000
+"""Training sequences up to which validation is compared with them: seconds, where a large set takes a minute."""
 _FOLDS: dict[Protocol, int] = {"cv5": 5, "cv10": 10}
 
 
@@ -81,7 +83,7 @@ def read_tables(
         tables["train"] = _together([tables["train"], tables.pop("valid")])
     if "valid" not in tables:
         split_seed = seed + fold if folds is not None else seed
-        tables["train"], tables["valid"] = _split_off(tables["train"], data.valid_fraction, split_seed)
+        tables["train"], tables["valid"] = _split_off(tables["train"], data, split_seed)
     for name in ("train", "valid", "test"):
         if not len(tables[name]):
             raise InputFileError(f"the {name} set is empty; the splits leave it no sequence.")
@@ -97,6 +99,13 @@ def leakage_of(tables: Parts, protocol: Protocol = "holdout") -> LeakageReport:
     if protocol != "paper":
         seen.append(as_sequences(tables["valid"]))
     return leakage_report(pooled(seen), as_sequences(tables["test"]))
+
+
+def near_copies_in_validation(tables: Parts) -> int | None:
+    """Return how many validation sequences have a near copy in training; None for more than `COMPARED` of these."""
+    if len(tables["train"]) > COMPARED:
+        return None
+    return leakage_report(as_sequences(tables["train"]), as_sequences(tables["valid"])).total.has_near_copy
 
 
 def clean_metrics(
@@ -237,7 +246,12 @@ def _together(tables: Sequence[ExampleTable]) -> ExampleTable:
     return pooled(plain) if len(plain) == len(tables) else joined(list(tables))
 
 
-def _split_off(table: ExampleTable, fraction: float, seed: int) -> tuple[ExampleTable, ExampleTable]:
+def _split_off(table: ExampleTable, data: TableDataConfig, seed: int) -> tuple[ExampleTable, ExampleTable]:
+    """Return what is left for training, and validation."""
+    fraction = data.valid_fraction
+    if data.valid_split == "cluster":
+        parts = _split(table, {"train": 1 - fraction, "valid": fraction}, seed, "cluster")
+        return parts["train"], parts["valid"]
     if isinstance(table, SequenceTable):
         return stratified_split(table, fraction, seed)
     if len(table) < 2:

@@ -224,7 +224,9 @@ class FinetuneLoop:
         wrong = scores[~np.isfinite(scores)]
         if wrong.size:
             rate = self.history[-1].lr
-            check_finite(float(wrong[0]), self._step, rate, what="the model's output for a validation sequence")
+            check_finite(
+                float(wrong[0]), self._step, rate, what="the model's output for a validation sequence"
+            )
         metrics = self.objective.metrics(self.objective.own_scale(scores), self.valid_truth)
         point = EpochPoint(epoch=epoch, step=self._step, train_loss=train_loss, metrics=metrics)
         self.validation.append(point)

@@ -75,6 +75,11 @@ def test_no_clean_test_sequence_is_none_and_no_copy_is_the_same(tmp_path: Path) 
     assert apart.test_clean == apart.test
 
 
+def read_table(path: Path) -> list[str]:
+    with path.open(newline="") as handle:
+        return [row["sequence"] for row in csv.DictReader(handle)]
+
+
 @pytest.fixture
 def family_tables(tmp_path: Path) -> tuple[Path, Path]:
     """Tables that leak: each family of near copies is in both."""
@@ -97,6 +102,30 @@ def test_a_cluster_split_leaves_no_near_copy(family_tables: tuple[Path, Path]) -
         report = leakage_report(pooled([parts["train"], parts["valid"]]), parts["test"])
         assert report.total.has_near_copy == 0
         assert leakage_report(parts["train"], parts["valid"]).total.has_near_copy == 0
+
+
+def test_validation_can_be_split_off_without_near_copies(
+    family_tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base = finetune_config(*family_tables, model=tiny_model(l_max=128), trainer={"max_epochs": 1})
+    told: dict[str, str] = {}
+    for how in ("random", "cluster"):
+        data = replace(base.data, valid_split=how, valid_fraction=0.2)
+        parts = sequence_tables(data, seed=1)
+        assert len(parts["valid"]) == pytest.approx(36, abs=4)
+        assert sorted([*parts["train"].sequences, *parts["valid"].sequences]) == sorted(
+            read_table(family_tables[0])
+        )
+        assert parts["test"].sequences == read_table(family_tables[1]), "the test stays as published"
+        n_copies = leakage_report(parts["train"], parts["valid"]).total.has_near_copy
+        assert (n_copies > 25) if how == "random" else (n_copies == 0)
+        with (tmp_path / how).open("w") as file:
+            screen = Console(width=300, record=True, file=file)
+            finetune(replace(base, data=data), tmp_path / f"run-{how}", progress=screen)
+        told[how] = screen.export_text()
+    assert "validation sequences have a near copy in training" in told["random"]
+    assert "data.valid_split=cluster makes one that does not" in told["random"]
+    assert "validation sequences have a near copy" not in told["cluster"]
 
 
 def test_one_table_without_a_test_can_be_split(family_tables: tuple[Path, Path], tmp_path: Path) -> None:
@@ -144,6 +173,7 @@ def test_a_folder_of_tables_will_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"valid_split": "half"}, "data.valid_split is 'half'; it must be random or cluster"),
         ({"split": "half"}, "data.split is 'half'; it must be official, random, cluster or chromosome"),
         ({"test_fraction": 1.0}, "data.test_fraction is 1.0"),
         ({"genome": Path("x.fa")}, "data.genome goes with the coordinates of a data.folder"),
