@@ -32,20 +32,22 @@ def tasks_in(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def print_tasks() -> None:
     """Print the recipes: name, data set, where its settings come from."""
-    from rich.console import Console
-
+    from genomix_cli.rows_output import print_rows
     from genomix_configs.tasks import task_recipes
     from genomix_data.benchmarks import benchmark_sets
 
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        out.width = 260  # a file or a pipe has no width to fit into
-    table = plain_table("task", "settings", "what", justify="left")
     sets = benchmark_sets()
-    for recipe in task_recipes().values():
-        what = sets[recipe.benchmark].what if recipe.benchmark else "species of a read; tables of your own"
-        table.add_row(recipe.name, recipe.source, what)
-    out.print(table)
+    print_rows(
+        ("task", "settings", "what"),
+        [
+            (
+                recipe.name,
+                recipe.source,
+                sets[recipe.benchmark].what if recipe.benchmark else "species of a read; tables of your own",
+            )
+            for recipe in task_recipes().values()
+        ],
+    )
 
 
 def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shlex
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,9 +77,11 @@ def _require_fasta_file(fasta: Path) -> bool:
         return False
     if not bgzf.is_bgzf(head):
         stem = Path(fasta.name.removesuffix(".gz")).stem
+        unpack = f"gunzip -c {shlex.quote(str(fasta))}"
         raise InputFileError(
-            f"FASTA {str(fasta)!r} is plain gzip, which has no random access. Compress it in blocks: "
-            f"`gunzip -c {fasta.name} | bgzip > {stem}.bgzip.fa.gz`"
+            f"FASTA {str(fasta)!r} is plain gzip, which has no random access. Unpack it: "
+            f"`{unpack} > {shlex.quote(stem + '.fa')}`, or compress it in blocks: "
+            f"`{unpack} | bgzip > {shlex.quote(stem + '.bgzip.fa.gz')}`."
         )
     bgzf.require_end_marker(fasta)
     return True

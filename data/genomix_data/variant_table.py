@@ -155,7 +155,7 @@ def _text_table(
 ) -> tuple[Iterator[tuple[str, list[str]]], dict[str, int], list[int]]:
     lines = _text_lines(source)
     _, header = next(lines)
-    separator = max("\t,", key=header.count)
+    separator = max("\t,;", key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     order = _places(source, names)
     extra = [_column(source, names, name) for name in more]

@@ -14,7 +14,7 @@ from genomix.checkpoint.describe import Choices, Described, describe, from_layou
 from genomix.checkpoint.files import CONFIG_FILE, write_json
 from genomix.checkpoint.foreign import LAYOUTS, Foreign, Layout, open_foreign
 from genomix.checkpoint.native import build_from_settings, write_folder
-from genomix.checkpoint.shards import write_tensors
+from genomix.checkpoint.shards import INDEX_FILE, WEIGHTS_FILE, write_tensors
 from genomix.checkpoint.shipped import located, name_of
 from genomix.checkpoint.strict import check_fits
 from genomix.models.hyenadna.config import HyenaDNAConfig
@@ -22,11 +22,13 @@ from genomix.models.hyenadna.infer import settings_for_hugging_face
 from genomix.models.registry import MODELS
 from genomix.provenance import run_record
 from genomix_data.atomic import atomic_file, atomic_folder
-from genomix_data.errors import ConfigError
+from genomix_data.errors import ConfigError, preview
 from genomix_data.tokenizers import tokenizer_from_dict
 
 CHECKED_BYTES = 2 * 10**9
 """Models up to this size are mapped back and compared bit by bit; larger ones would need their size in memory."""
+CHECKPOINT_FILES = (CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", "README.md")
+"""What a folder that a conversion writes may hold; one that holds something else is not replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ def convert(
     out, read = Path(output), located(source)
     if out.exists() and read.exists() and out.resolve() == read.resolve():
         raise ConfigError(f"{str(out)!r} is what is read; give another output.")
+    _refuse_foreign_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_foreign(read, out.parent) as foreign:
         found = describe(foreign, choices or Choices())
@@ -112,6 +115,19 @@ def convert(
         report = _report(foreign, found, foreign_tensors, changed, out, to)
         _write(out, found, foreign_tensors, to, report)
     return report
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Raise a ConfigError if a folder would be replaced that holds more than a checkpoint of an earlier conversion."""
+    if out.is_dir():
+        other = sorted(
+            entry.name for entry in out.iterdir() if not any(entry.match(name) for name in CHECKPOINT_FILES)
+        )
+        if other:
+            raise ConfigError(
+                f"the output folder {str(out)!r} holds {preview(other)}, which would be lost: a checkpoint is a "
+                "folder of its own. Choose another output."
+            )
 
 
 def _write(

@@ -27,12 +27,6 @@ _NEEDED_KEYS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def model_folder_of(run: Path) -> Path:
-    """Return the checkpoint of a run folder, its ``model``; any other path is returned as it is."""
-    inside = run / "model"
-    return inside if not (run / CONFIG_FILE).exists() and (inside / CONFIG_FILE).exists() else run
-
-
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return ``config.json`` of a checkpoint folder, its needed keys present and of the right kind.
 

@@ -24,13 +24,17 @@ def shipped_models() -> tuple[str, ...]:
 
 
 def located(folder: str | os.PathLike[str]) -> Path:
-    """Return a model folder: the path itself or, where there is none and a shipped model has that name, its folder.
+    """Return a model folder: the path itself, the ``model`` of a run folder, or a shipped model of that name.
 
     >>> located("human-2m").name
     'human-2m'
     """
     path = Path(folder)
-    return _FOLDER / path.name if not path.exists() and str(path) in shipped_models() else path
+    if not path.exists():
+        return _FOLDER / path.name if str(path) in shipped_models() else path
+    inside = path / "model"
+    is_run = not (path / "config.json").exists() and (inside / "config.json").is_file()
+    return inside if is_run else path
 
 
 def name_of(folder: str | os.PathLike[str]) -> str:

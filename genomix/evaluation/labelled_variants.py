@@ -116,6 +116,8 @@ def _vcf_rows(path: str | os.PathLike[str], wanted: Sequence[str]) -> Iterator[R
         if key not in seen:
             close = get_close_matches(key, list(seen), n=1) or get_close_matches(key.upper(), list(seen), n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
+            if key.startswith("GMX_") and not any(name.startswith("GMX_") for name in seen):
+                hint = " Score it first (`genomix score`), or here with -f ref.fa, or name another --score-field."
             raise InputFileError(
                 f"no record of {str(path)!r} has the INFO key {key!r}; there are {preview(seen, 20)}.{hint}"
             )

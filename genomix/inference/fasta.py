@@ -4,24 +4,44 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from genomix_data.alphabet import find_non_iupac
 from genomix_data.errors import InputFileError
 from genomix_data.text_input import open_text
 
 
-def read_fasta(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+def read_fasta(path: str | os.PathLike[str], *, any_letters: bool = False) -> Iterator[tuple[str, str]]:
     """Yield name (the header up to the first blank) and letters of each record; case is kept.
 
     Args:
         path: The file; ``-`` is standard input.
+        any_letters: Take letters that are no nucleotide codes, too: prompts of byte models may hold some.
 
     Raises:
-        InputFileError: if it cannot be read, is no FASTA, or has a record without letters.
+        InputFileError: if it cannot be read, is no FASTA, or has a record without letters or with letters that are no
+            nucleotide codes.
     """
     if str(path) == "-":
-        yield from _records(sys.stdin, "standard input")
+        yield from _checked(_records(sys.stdin, "standard input"), "standard input", any_letters)
         return
     with open_text(path, "FASTA") as text:
-        yield from _records(text, str(path))
+        yield from _checked(_records(text, str(path)), str(path), any_letters)
+
+
+def require_nucleotides(letters: str, what: str) -> None:
+    """Raise an InputFileError if ``letters`` of ``what`` are not all nucleotide codes."""
+    offset = find_non_iupac(letters.encode("latin-1", "replace"))
+    if offset is not None:
+        raise InputFileError(
+            f"{what}: {letters[offset]!r} at position {offset + 1:,} is not a nucleotide code (A, C, G, T, U, N and "
+            "the other IUPAC letters). Write an unknown base as N, and leave out gaps and proteins."
+        )
+
+
+def _checked(records: Iterable[tuple[str, str]], source: str, any_letters: bool) -> Iterator[tuple[str, str]]:
+    for name, letters in records:
+        if not any_letters:
+            require_nucleotides(letters, f"{source}: the record '>{name}'")
+        yield name, letters
 
 
 def _records(lines: Iterable[str], source: str) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from genomix_data.table_dataset import encode_sequences
 from genomix_data.tables import read_sequences
 from genomix_data.tables.pairs import read_pair_table
 from genomix_data.tables.parquet import is_parquet
-from genomix_data.text_input import open_text
+from genomix_data.text_input import open_text, require_file
 from genomix_data.tokenizers import Tokenizer
 
 TooLong = Literal["error", "truncate"]
@@ -279,5 +279,6 @@ def _is_fasta(path: str | os.PathLike[str]) -> bool:
     source = Path(path)
     if is_parquet(source):
         return False
+    require_file(source, "table or FASTA")
     with open_text(source, "table or FASTA") as text:
         return text.readline().startswith(">")

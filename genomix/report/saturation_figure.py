@@ -11,7 +11,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from genomix.report.canvas import GRID, SOFT, picture
+from genomix.report.canvas import GRID, SOFT, picture, shown_name
 from genomix.report.logo import BASES, draw_logo, one_letter_heights
 
 BASES_IN_A_ROW = 100
@@ -51,6 +51,9 @@ def draw_saturation(
     known = np.abs(llr[np.isfinite(llr)])
     limit = float(np.percentile(known, 99)) if len(known) and known.max() > 0 else 1.0
     norm = TwoSlopeNorm(0.0, -limit, limit)
+    contig = shown_name(chrom, 40)
+    gap = "   " if width > 9 else "\n"
+    n_ticks = max(2, min(8, int(width - 1.6)))  # a position in the millions is nearly an inch wide
     with picture(path, width, 2.55 * len(rows) + 0.5) as figure:
         # a row of the grid for each row of the picture, and beneath it its heat map
         grid = figure.add_gridspec(2 * len(rows), 1, height_ratios=[1.15, 1.0] * len(rows))
@@ -65,16 +68,17 @@ def draw_saturation(
             logo.yaxis.set_major_locator(MaxNLocator(3))
             heat = figure.add_subplot(grid[2 * number + 1], sharex=logo)
             part = None if deletion is None else deletion[begin:end]
-            _heat_map(heat, letters[begin:end], llr[begin:end], part, start + begin + 1, norm)
+            _heat_map(heat, letters[begin:end], llr[begin:end], part, start + begin + 1, norm, n_ticks)
             logo.set_xlim(start + begin + 0.5, start + begin + in_a_row + 0.5)
             maps.append(heat)
-        maps[-1].set_xlabel(f"position on {chrom}")
+        maps[-1].set_xlabel(f"position on {contig}")
         bar = figure.colorbar(
             ScalarMappable(norm, "RdBu"), ax=maps, shrink=min(1.0, 2.0 / len(rows)), aspect=14, extend="both"
         )
         bar.set_label(f"llr ({unit})")
         figure.suptitle(
-            f"{chrom}:{start + 1:,}-{start + len(letters):,}   logo: minus the mean llr of the substitutions",
+            f"{contig}:{start + 1:,}-{start + len(letters):,}{gap}"
+            "logo: minus the mean llr of the substitutions",
             fontsize=10,
             color=SOFT,
         )
@@ -102,6 +106,7 @@ def _heat_map(
     deletion: NDArray[np.float64] | None,
     first: int,
     norm: TwoSlopeNorm,
+    n_ticks: int,
 ) -> None:
     table = llr.T if deletion is None else np.vstack([llr.T, deletion])
     names = list(BASES) + ([] if deletion is None else ["del"])
@@ -120,6 +125,6 @@ def _heat_map(
     axes.set_yticks(range(n_rows), names)
     axes.set_ylim(n_rows - 0.5, -0.5)
     axes.tick_params(axis="y", length=0, labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(n_ticks, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(visible=False)

@@ -73,7 +73,8 @@ def _table(folder: Path, *rows: str) -> str:
 
 
 def _in_read_only_folder(folder: Path) -> list[str]:
-    return _pretrain(folder, _file(folder, "unindexed.fa", ">a\n" + "ACGT" * 500 + "\n"))
+    (folder / "genomes").mkdir()
+    return _pretrain(folder, _file(folder / "genomes", "unindexed.fa", ">a\n" + "ACGT" * 500 + "\n"))
 
 
 VCF = (
@@ -164,10 +165,12 @@ def test_one_line_with_a_remedy(name: str, tmp_path: Path, monkeypatch: pytest.M
     argv = case.command(tmp_path)
     if "read-only" in name:
         real = os.access
-        # the tests may run as root, for whom no folder is read-only
-        monkeypatch.setattr(
-            os, "access", lambda path, mode, **kw: not mode & os.W_OK and real(path, mode, **kw)
-        )
+
+        def access(path: str | os.PathLike[str], mode: int, **more: bool) -> bool:
+            # the tests may run as root, for whom no folder is read-only
+            return not (mode & os.W_OK and Path(path).name == "genomes") and real(path, mode, **more)
+
+        monkeypatch.setattr(os, "access", access)
     before = set(tmp_path.rglob("*"))
     result = CliRunner().invoke(app, argv, env={"COLUMNS": "10000"})
     assert result.exit_code == 3, result.output

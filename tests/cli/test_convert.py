@@ -51,3 +51,16 @@ def test_a_missing_file_is_bad_input(run_genomix: RunGenomix) -> None:
     result = run_genomix("convert", "absent.pt", "model")
     assert result.returncode == 3
     assert "there is no checkpoint 'absent.pt'" in result.stderr
+
+
+def test_a_folder_with_something_else_in_it_is_not_replaced(run_genomix: RunGenomix, tmp_path: Path) -> None:
+    source = str(FIXTURES / "hyenadna" / "lightning_like.ckpt")
+    assert run_genomix("convert", source, "work/model", "--shift", "0").returncode == 0
+    assert (
+        run_genomix("convert", source, "work/model", "--shift", "0").returncode == 0
+    )  # a conversion may be repeated
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    result = run_genomix("convert", source, "work", "--shift", "0")
+    assert result.returncode == 3
+    assert "holds model, which would be lost" in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before

@@ -25,6 +25,7 @@ def test_doctor_on_a_screen(run_genomix: RunGenomix) -> None:
     result = run_genomix("doctor")
     assert result.returncode == 0
     assert "fftconv/reference" in result.stdout
+    assert "…" not in result.stdout  # what to install is whole, in a file too
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -50,8 +51,11 @@ def test_one_model_in_full(run_genomix: RunGenomix) -> None:
     assert "1000002" in result.stdout.replace(",", "")
 
 
-def test_a_misspelt_model_is_bad_input(run_genomix: RunGenomix) -> None:
-    result = run_genomix("models", "hyenadna/tiny-1kk")
+@pytest.mark.parametrize(
+    ("given", "meant"), [("hyenadna/tiny-1kk", "hyenadna/tiny-1k"), ("human2m", DEFAULT_MODEL)]
+)
+def test_a_misspelt_model_is_bad_input(run_genomix: RunGenomix, given: str, meant: str) -> None:
+    result = run_genomix("models", given)
     assert result.returncode == 3
-    assert "hyenadna/tiny-1k" in result.stderr
+    assert f"Did you mean {meant!r}?" in result.stderr
     assert "Traceback" not in result.stderr

@@ -99,7 +99,7 @@ def test_without_a_model_the_one_that_ships_scores(inputs: Path, tmp_path: Path)
     [
         (["--label", "CLASS", "--positive", "lof", "--score-field", "FS"], "Did you mean 'LOF'"),
         (["--label", "CLAS", "--positive", "LOF"], "Did you mean 'CLASS'"),
-        (["--label", "CLASS", "--positive", "LOF"], "has the INFO key 'GMX_LLR'"),
+        (["--label", "CLASS", "--positive", "LOF"], "Score it first (`genomix score`)"),
         (["--label", "CLASS", "--positive", "LOF", "-o", "a.pdf"], "written as .html or .json"),
         (["--label", "CLASS", "--positive", "LOF", "-m", "human-2m"], "needs the genome too"),
         (["--label", "CLASS", "--positive", "LOF", "--window", "9"], "are of scoring"),

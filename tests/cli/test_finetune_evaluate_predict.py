@@ -115,7 +115,7 @@ def test_sequences_too_long_can_be_cut_on_demand(folder: Path, tmp_path: Path) -
         (["finetune", "data.train=one.csv", "data.test=test.csv", "-o", "new"], "one class only"),
         (["finetune", *TABLES, "-o", "cls"], "is not empty: replace it with --overwrite"),
         (["finetune", *TABLES], "give one with -o"),
-        (["evaluate", "cls", "test.csv"], "cls"),
+        (["evaluate", ".", "test.csv"], "is not a checkpoint"),
         (["evaluate", "cls/model", "none.csv"], "none.csv"),
         (["evaluate", "cls/model", "test.csv", "--label-column", "y"], "'y'"),
         (["evaluate", "cls/model", "test.csv", "--device", "tpu"], "must be cpu or cuda"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from genomix_data.atomic import atomic_file, atomic_folder
-from genomix_data.errors import InputFileError
+from genomix_data.atomic import atomic_file, atomic_folder, refuse_inputs, require_writable
+from genomix_data.errors import ConfigError, InputFileError
 
 
 def interrupt_file(final: Path, error: type[BaseException]) -> None:
@@ -132,3 +132,34 @@ def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(InputFileError, match="is not writable"), atomic_file(tmp_path / "out"):
         pass
     assert listing(tmp_path) == []
+
+
+def test_an_output_does_not_take_the_place_of_an_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "in.csv"
+    table.write_text("x")
+    (tmp_path / "link.csv").symlink_to(table)
+    for output in ("in.csv", "./in.csv", table, "link.csv"):
+        with pytest.raises(ConfigError, match="is the input itself"):
+            refuse_inputs(output, None, "absent.bed", table)
+    for output in ("out.csv", "-", "/dev/null"):
+        refuse_inputs(output, None, "absent.bed", "-", table)
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    for output in ("out.tsv", "new/folder/out.tsv", tmp_path / "file"):
+        require_writable(output)
+    assert listing(tmp_path) == ["file"]
+    with pytest.raises(InputFileError, match="is not a folder"):
+        require_writable("file/out.tsv")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # tests may run as root, who may write anywhere
+    with pytest.raises(InputFileError, match="is not writable"):
+        require_writable("new/out.tsv")

@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import given
@@ -14,6 +17,7 @@ from genomix_data.bed import BedRecord, read_bed
 from genomix_data.errors import ConfigError, GenomixError, InputFileError, ReferenceMismatchError
 from genomix_data.genome import Genome
 from genomix_data.interval import Interval
+from genomix_data.tables.rows import table_columns
 from genomix_data.windows import ContigSplit, hyenadna_window, tile, tile_interval
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "data"
@@ -113,8 +117,32 @@ def test_bed_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="is damaged"):
         read_bed(broken)
     broken.write_bytes(b"chr1\xff\t0\t10\n")
-    with pytest.raises(InputFileError, match="is not UTF-8 text"):
+    with pytest.raises(InputFileError, match=r"is not UTF-8 text.* Save it as UTF-8"):
         read_bed(broken)
+    broken.write_bytes("chr1\t0\t10\n".encode("utf-16"))
+    with pytest.raises(InputFileError, match=r"is not UTF-8 text.* Save it as UTF-8"):
+        read_bed(broken)
+    with ZipFile(broken, "w") as workbook:
+        workbook.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(InputFileError, match="a ZIP archive or an Excel workbook"):
+        read_bed(broken)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """What a shell makes of ``<(zcat regions.bed.gz)``."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(b"chr1\t0\t10\n"),))
+    writer.start()
+    assert [record.interval for record in read_bed(pipe)] == [Interval("chr1", 0, 10)]
+    writer.join()
+    with pytest.raises(InputFileError, match=r"is a pipe.* write it to a file first"):
+        table_columns(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"",))
+    writer.start()
+    with pytest.raises(InputFileError, match=r"is a pipe.* write it to a file first"):
+        read_bed(pipe)
+    writer.join()
 
 
 @pytest.mark.parametrize(

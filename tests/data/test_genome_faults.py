@@ -115,8 +115,10 @@ def test_contig_that_comes_twice_is_found_though_samtools_left_it_out(write: Wri
 def test_plain_gzip_says_the_command(tmp_path: Path) -> None:
     path = tmp_path / "hg.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
-    with pytest.raises(InputFileError, match=re.escape("`gunzip -c hg.fa.gz | bgzip > hg.bgzip.fa.gz`")):
+    with pytest.raises(InputFileError) as raised:
         Genome(path)
+    assert f"`gunzip -c {path} > hg.fa`" in str(raised.value)
+    assert f"`gunzip -c {path} | bgzip > hg.bgzip.fa.gz`" in str(raised.value)
 
 
 @pytest.mark.parametrize("with_index", [False, True])

@@ -36,6 +36,7 @@ def write(path: Path, text: str) -> Path:
         ),
         ("a.tsv.gz", "#Chromosome\tRSID\tPosition\tReference\tAlternate\r\nchr1\t\t100\ta\tg\r\n"),
         ("a.csv", '\ufeffalt,ref,pos,chr,note\nG,A,100.0,chr1,"a, b"\n'),
+        ("a.csv", "chrom;pos;ref;alt\r\nchr1;100;A;G\r\n"),
     ],
 )
 def test_headers_in_any_spelling(tmp_path: Path, name: str, text: str) -> None:

@@ -82,20 +82,24 @@ def command(
         check_picture,
         write_attributions,
     )
-    from genomix.checkpoint.files import model_folder_of
     from genomix.checkpoint.native import load_model
     from genomix.inference.limits import check_length
     from genomix.variant_effect.engine import pick_device
     from genomix_cli.console import progress, say
+    from genomix_data.atomic import refuse_inputs, require_writable
 
     paths = output or ["-"]
     check_outputs(paths)
+    for path in paths:
+        refuse_inputs(path, sequences, bed, fasta)
+        if path != "-":
+            require_writable(path)
     draws = any(path.lower().endswith(PICTURES) for path in paths)
     inputs = list(_inputs(sequences, regions, bed, fasta))
     if draws:
         check_picture(sum(len(letters) for _, letters in inputs))
     where = str(pick_device(device))
-    loaded = load_model(model_folder_of(model), device=where)
+    loaded = load_model(model, device=where)
     for place, letters in inputs:
         check_length(
             loaded.config, len(letters), f"{place.name} of {len(letters):,} bp", "Cut it into pieces."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Action = Annotated[
     str, typer.Argument(metavar="list|info|check|species", help="What to do.", show_default=False)
 ]
-_MARKS = {"ok": "[green]ok[/green]", "differs": "[red]differs[/red]", "note": "[yellow]-[/yellow]"}
+_MARKS = {"ok": ("ok", "green"), "differs": ("differs", "red"), "note": ("-", "yellow")}
 
 
 def command(
@@ -103,6 +103,7 @@ def _species(
 
 
 def _list(family: str | None, as_json: bool) -> None:
+    from genomix_cli.rows_output import print_rows
     from genomix_data.benchmarks import benchmark_sets
     from genomix_data.errors import ConfigError
 
@@ -113,7 +114,7 @@ def _list(family: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps([row.to_dict() for row in rows], indent=2))
         return
-    _print_table(
+    print_rows(
         ("data set", "task", "classes", "sequences", "length", "what"),
         [(row.name, row.kind, _outputs(row), _sizes(row), _length(row), row.what) for row in rows],
     )
@@ -135,7 +136,7 @@ def _info(name: str, as_json: bool) -> None:
         return
     details = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     details.add_column(style="bold", no_wrap=True)
-    details.add_column()
+    details.add_column(overflow="fold")  # a command that is cut short cannot be copied
     lines = [
         ("data set", row.name),
         ("task", f"{row.kind}: {row.what}"),
@@ -155,7 +156,10 @@ def _info(name: str, as_json: bool) -> None:
     for key, text in lines:
         if text:
             details.add_row(key, Text(text))
-    Console(highlight=False).print(details)
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = 200  # a file or a pipe has no width to fit into
+    out.print(details)
 
 
 def _check(name: str, path: Path, genomes: Sequence[str], as_json: bool) -> None:
@@ -171,11 +175,18 @@ def _check(name: str, path: Path, genomes: Sequence[str], as_json: bool) -> None
 
 
 def _show(report: "CheckReport") -> None:
-    from genomix_cli.console import say
+    from rich.text import Text
 
-    _print_table(
+    from genomix_cli.console import say
+    from genomix_cli.rows_output import print_rows
+
+    print_rows(
         ("part", "what", "published", "here", ""),
-        [(line.part, line.what, line.expected, line.found, _MARKS[line.status]) for line in report.lines],
+        [
+            (line.part, line.what, line.expected, line.found, Text(*_MARKS[line.status]))
+            for line in report.lines
+        ],
+        n_head=2,
     )
     differing = sum(line.status == "differs" for line in report.lines)
     say(
@@ -207,23 +218,6 @@ def _genomes(given: Sequence[str]) -> "Genomes | None":
 
 def _names_class(text: str) -> bool:
     return "=" in text and not Path(text).exists()
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        # A file or a pipe has no width to fit into.
-        out.width = 200
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(column, no_wrap=place < len(columns) - 2)
-    for row in rows:
-        table.add_row(*(cell if cell in _MARKS.values() else Text(cell) for cell in row))
-    out.print(table)
 
 
 def _outputs(row: "BenchmarkSet") -> str:

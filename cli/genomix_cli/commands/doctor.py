@@ -28,16 +28,21 @@ def command(
 
         marks = {"ok": "[green]ok[/green]", "absent": "[yellow]-[/yellow]", "broken": "[red]broken[/red]"}
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for column in range(3):
+            table.add_column(no_wrap=column < 2, overflow="fold")
         group = ""
         for check in checks:
             if check.group != group:
                 if group:
                     table.add_section()
-                    table.add_row("", "", "", "")
-                table.add_row(f"[bold]{check.group}[/bold]", "", "", "")
+                    table.add_row("", "", "")
+                table.add_row(f"[bold]{check.group}[/bold]", "", "")
                 group = check.group
-            remedy = f"  [dim]{escape(check.remedy)}[/dim]" if check.remedy else ""
+            remedy = f"; [dim]{escape(check.remedy)}[/dim]" if check.remedy else ""
             table.add_row("  " + check.name, marks[check.status], escape(check.found) + remedy)
-        Console(highlight=False).print(table)
+        out = Console(highlight=False)
+        if not out.is_terminal:
+            out.width = 200  # a file or a pipe (the text of an issue, say) has no width to fit into
+        out.print(table)
     if any(check.status == "broken" for check in checks):
         raise typer.Exit(1)

@@ -55,8 +55,10 @@ def command(
     from genomix.inference.regions import Place, sequences_of
     from genomix_cli.console import progress, say
     from genomix_cli.model_input import load
+    from genomix_data.atomic import refuse_inputs
 
     Pool.parse(pool)
+    refuse_inputs(output, sequences, bed, fasta)
     inputs = sequences_of(sequences, bed, fasta)
     loaded, where = load(model, device, dtype, allow_precision_loss)
     check_layer(loaded.language_model, layer)

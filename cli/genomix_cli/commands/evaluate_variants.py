@@ -144,11 +144,13 @@ def _check(
     score_fields: list[str] | None,
     of_scoring: tuple[object, ...],
 ) -> None:
+    from genomix_data.atomic import require_writable
     from genomix_data.errors import ConfigError
 
     for path in outputs:
         if path.suffix.lower() not in (".html", ".json"):
             raise ConfigError(f"-o {str(path)!r}: a report is written as .html or .json; choose one of them.")
+        require_writable(path)
     if fasta is None and model is not None:
         raise ConfigError("scoring with -m needs the genome too: -f ref.fa.")
     if fasta is not None and score_fields:
@@ -184,13 +186,9 @@ def _write(
 
 
 def _print(found: "VariantEvaluation") -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from genomix_cli.rows_output import print_rows
 
-    out = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for place, name in enumerate(("score", "classes", "positives", "negatives", "AUROC", "AUPRC", "chance")):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+    lines = []
     for score in found.scores:
         rows = [
             (found.sides(), score.overall),
@@ -199,15 +197,14 @@ def _print(found: "VariantEvaluation") -> None:
         ]
         for name, each in rows:
             if each is None:
-                table.add_row(score.name, name, "", "", "one side has no score", "", "")
+                lines.append((score.name, name, "", "", "one side has no score", "", ""))
                 continue
             counts = (f"{each.n_positive:,}", f"{each.n_negative:,}")
             areas = (str(each.auroc), str(each.auprc), f"{each.prevalence:.3f}")
-            table.add_row(score.name, name, *counts, *areas)
-    if not out.is_terminal:
-        out.width = 200  # a file or a pipe has no width to fit into
-    out.print(table)
+            lines.append((score.name, name, *counts, *areas))
+    numbers = ("positives", "negatives", "AUROC", "AUPRC", "chance")
+    print_rows(("score", "classes", *numbers), lines, right=numbers, n_head=2, gap=3, header_style="dim")
     left = [f"{found.n_unlabelled:,} without a class"] if found.n_unlabelled else []
     left += [f"{found.n_left_out:,} of other classes"] if found.n_left_out else []
     left += [f"{score.n_unscored:,} without {score.name}" for score in found.scores if score.n_unscored]
-    out.print(f"{len(found.variants):,} alleles; left out: {', '.join(left) or 'none'}")
+    print(f"{len(found.variants):,} alleles; left out: {', '.join(left) or 'none'}")

@@ -59,25 +59,34 @@ def command(
 
     Example: [bold]genomix generate -m MODEL --prompt ACGT -n 500 -o out.fa[/bold]
     """
-    from genomix.inference.fasta import read_fasta
+    from genomix.inference.fasta import read_fasta, require_nucleotides
     from genomix.inference.generate import generate
     from genomix.inference.limits import check_length
     from genomix.inference.sampling import Sampling
     from genomix_cli.console import progress, say
     from genomix_cli.model_input import load
     from genomix_cli.text_output import text_output
+    from genomix_data.atomic import refuse_inputs
     from genomix_data.errors import ConfigError
+    from genomix_data.tokenizers import CharTokenizer
 
     if (prompt is None) == (fasta is None):
         raise ConfigError("give either --prompt ACGT or --fasta prompts.fa.")
     kind = _kind(output)
+    refuse_inputs(output, fasta)
     if log_probs and kind == "fasta":
         raise ConfigError("--log-probs needs -o FILE.tsv or -o FILE.jsonl; FASTA has no place for them.")
-    prompts = [("prompt", prompt)] if prompt is not None else list(read_fasta(str(fasta)))
+    prompts = [("prompt", prompt)] if prompt is not None else list(read_fasta(str(fasta), any_letters=True))
+    if prompt == "":
+        raise ConfigError(
+            "--prompt is empty; give at least one letter to begin with, for example --prompt A."
+        )
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     letters = None if alphabet == "any" else alphabet
     loaded, where = load(model, device, dtype, allow_precision_loss)
     for name, text in prompts:
+        if isinstance(loaded.tokenizer, CharTokenizer):  # byte models know other letters, too
+            require_nucleotides(text, "--prompt" if prompt is not None else f"{fasta}: the record '>{name}'")
         remedy = "Take a shorter prompt, or fewer new letters (-n)."
         check_length(loaded.config, len(text) + n_tokens - 1, f"{name} and {n_tokens:,} new tokens", remedy)
     if stream:
@@ -115,7 +124,10 @@ def command(
                 out.write(_record(kind, name, text, result, log_probs))
             bar.advance(len(some))
     if not quiet:
-        say(f"{len(named):,} sequences" + ("" if output == "-" else f" -> {output}"))
+        say(
+            f"{len(named):,} sequence{'' if len(named) == 1 else 's'}"
+            + ("" if output == "-" else f" -> {output}")
+        )
 
 
 def _kind(output: str) -> str:

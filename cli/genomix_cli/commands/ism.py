@@ -94,6 +94,7 @@ def command(
     from genomix.variant_effect.saturation import Saturation, SaturationSummary, n_alleles, regions_on
     from genomix.variant_effect.saturation_files import check_names, open_outputs, output_names, write_all
     from genomix_cli.console import progress
+    from genomix_data.atomic import refuse_inputs
     from genomix_data.errors import ConfigError
     from genomix_data.genome import Genome
     from genomix_data.regions import Regions
@@ -102,6 +103,8 @@ def command(
         raise ConfigError("give the bases to mutate, either as -r chr1:100-200 or as -R regions.bed.")
     paths = output or ["-"]
     check_names(paths)
+    for path in paths:
+        refuse_inputs(path, fasta, regions_file)
     if threads:
         torch.set_num_threads(threads)
     started = time.monotonic()
@@ -157,7 +160,8 @@ def _say(summary: "SaturationSummary") -> None:
 
     rate = summary.scored / max(summary.seconds, 1e-9)
     say(
-        f"{summary.bases:,} bases in {summary.regions:,} region{'' if summary.regions == 1 else 's'}, "
+        f"{summary.bases:,} base{'' if summary.bases == 1 else 's'} in "
+        f"{summary.regions:,} region{'' if summary.regions == 1 else 's'}, "
         f"{summary.scored:,} of {summary.alleles:,} changes scored in {summary.seconds:.1f} s ({rate:,.0f}/s, "
         f"{summary.windows:,} windows of {summary.window:,} bp)"
     )

@@ -1,5 +1,6 @@
 """``genomix models``: which sizes there are."""
 
+import difflib
 import json
 import sys
 from typing import Annotated
@@ -17,7 +18,12 @@ def command(
     """
     from genomix.checkpoint.shipped import shipped_models, shipped_row
     from genomix.models.registry import MODELS, get_model
+    from genomix_data.errors import ConfigError
 
+    if name is not None and name not in shipped_models() and name not in MODELS:
+        close = difflib.get_close_matches(name, [*shipped_models(), *MODELS], n=1)
+        if close and close[0] in shipped_models():
+            raise ConfigError(f"no model is named {name!r}. Did you mean {close[0]!r}?")
     ships = [shipped_row(each) for each in shipped_models() if name in (None, each)]
     rows = ships if name in shipped_models() else [get_model(name)] if name else [*ships, *MODELS.values()]
     if as_json:
@@ -26,6 +32,8 @@ def command(
 
     from rich.console import Console
     from rich.table import Table
+
+    from genomix_cli.rows_output import print_rows
 
     # away from a terminal there is no width to keep to: a name cut short is of no use to grep
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -40,18 +48,19 @@ def command(
                 details.add_row(f"[bold]{key}[/bold]", "-" if value is None else str(value))
         out.print(details)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("model", "parameters", "context", "layers", "d_model", "precision"):
-        table.add_column(title, no_wrap=True, justify="left" if title in ("model", "precision") else "right")
-    table.add_column("weights", overflow="fold")
-    for row in rows:
-        table.add_row(
-            row.name,
-            f"{row.n_parameters:,}",
-            f"{row.context_len:,}",
-            str(row.config.n_layers),
-            str(row.config.d_model),
-            "fp32" if row in ships else getattr(row.config, "weights_precision", "fp32"),
-            row.notes if row in ships else row.source or "[dim]none: a size to train[/dim]",
-        )
-    out.print(table)
+    print_rows(
+        ("model", "parameters", "context", "layers", "d_model", "precision", "weights"),
+        [
+            (
+                row.name,
+                f"{row.n_parameters:,}",
+                f"{row.context_len:,}",
+                str(row.config.n_layers),
+                str(row.config.d_model),
+                "fp32" if row in ships else getattr(row.config, "weights_precision", "fp32"),
+                row.notes if row in ships else row.source or "none: a size to train",
+            )
+            for row in rows
+        ],
+        right=("parameters", "context", "layers", "d_model"),
+    )

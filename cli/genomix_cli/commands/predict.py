@@ -65,7 +65,11 @@ def command(
     from genomix.inference.prediction_files import prediction_columns, write_predictions_file, write_tsv
     from genomix_cli.console import say
     from genomix_cli.training_output import checked_device, checked_too_long
+    from genomix_data.atomic import refuse_inputs, require_writable
 
+    refuse_inputs(output, table, bed, fasta)
+    if output != "-":
+        require_writable(output)
     predictions = predict(
         model,
         table,

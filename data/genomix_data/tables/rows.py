@@ -12,7 +12,7 @@ from genomix_data.alphabet import find_non_iupac
 from genomix_data.errors import InputFileError, preview
 from genomix_data.tables.labelled_fasta import FASTA_COLUMNS, read_labelled_fasta
 from genomix_data.tables.parquet import is_parquet, parquet_columns, read_parquet
-from genomix_data.text_input import open_text
+from genomix_data.text_input import open_text, require_file
 
 Row = tuple[str, list[str]]
 """Where a row stands, ``file:line``, for errors; and its cells, blanks at their ends removed."""
@@ -48,6 +48,7 @@ def table_columns(path: str | os.PathLike[str]) -> list[str]:
     source = Path(path)
     if is_parquet(source):
         return parquet_columns(source)
+    require_file(source, "table")
     with open_text(source, "table") as text:
         first = text.readline()
     return list(FASTA_COLUMNS) if first.startswith(">") else _header(first)[0]
@@ -99,5 +100,6 @@ def _column(source: Path, header: list[str], name: str) -> int:
     hint = f"Did you mean {folded[close[0]]!r}? " if close else ""
     raise InputFileError(
         f"table {str(source)!r} has no column {name!r}; it has {preview(header, 12)}. {hint}"
-        "Name the column that holds it, or rename the column."
+        "Name the column that holds it (data.sequence_column, data.label_column; --sequence-column, --label-column), "
+        "or rename the column."
     )
