@@ -190,7 +190,17 @@ def main(argv: list[str] | None = None) -> None:
     # measured 19 times slower training beside one busy process. Read when torch is imported, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    app(args=argv, prog_name="genomix")
+    try:
+        app(args=argv, prog_name="genomix")
+    except KeyboardInterrupt:  # before a verb has begun; the verbs have their own way
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:  # help has nowhere to go
+        close_stdout_quietly()
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(0) from None
+        message, code = _describe(error)
+        say(f"error: {message}", style="red")
+        raise SystemExit(code) from None
 
 
 if __name__ == "__main__":

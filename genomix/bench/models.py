@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from genomix.inference.causal import PREFILL_CHUNK, extend_in_chunks
 from genomix.inference.decode import Decoder
+from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.registry import build_model, get_model
 
 Row = dict[str, Any]
@@ -40,10 +41,10 @@ def random_model(name: str, *, device: str, dtype: torch.dtype) -> nn.Module:
     return model.eval()
 
 
-def random_ids(batch: int, seqlen: int, device: str) -> Tensor:
-    """Return letters A, C, G, T as Evo 2's ids."""
+def random_ids(model: Any, batch: int, seqlen: int, device: str) -> Tensor:
+    """Return letters A, C, G, T as the ids that a model knows them by: those of HyenaDNA, or bytes."""
     generator = torch.Generator().manual_seed(1)
-    letters = torch.tensor([65, 67, 71, 84])
+    letters = torch.tensor([7, 8, 9, 10] if isinstance(model, HyenaDNA) else [65, 67, 71, 84])
     return letters[torch.randint(4, (batch, seqlen), generator=generator)].to(device)
 
 
@@ -51,7 +52,7 @@ def random_ids(batch: int, seqlen: int, device: str) -> Tensor:
 def forward_rows(model: Any, name: str, lengths: list[int], *, device: str, dtype: str) -> Iterator[Row]:
     """Yield the time of a whole forward pass, logits of all positions included, for each length."""
     for seqlen in lengths:
-        ids = random_ids(1, seqlen, device)
+        ids = random_ids(model, 1, seqlen, device)
         ms, peak = timed(partial(model, ids), device)
         yield _row(name, "forward", seqlen, 1, ms, seqlen, peak, dtype)
 
@@ -68,7 +69,7 @@ def chunked_row(
     say: Callable[[str], None],
 ) -> tuple[Row, Tensor]:
     """Return the time of one pass over ``seqlen`` tokens in chunks, and the log-likelihood of each token."""
-    ids = random_ids(1, seqlen, device)
+    ids = random_ids(model, 1, seqlen, device)
     _reset(device)
     started = time.perf_counter()
     log_likelihoods = torch.zeros(seqlen - 1)
@@ -94,7 +95,7 @@ def chunked_row(
 @torch.inference_mode()
 def whole_log_likelihoods(model: Any, seqlen: int, *, device: str) -> Tensor:
     """Return the log-likelihood of each token of one whole forward pass."""
-    ids = random_ids(1, seqlen, device)
+    ids = random_ids(model, 1, seqlen, device)
     hidden = model.hidden_states(ids)[0, :-1]
     pieces = [
         model.logits(part).float().log_softmax(-1).gather(-1, target[:, None])[:, 0].cpu()
@@ -108,7 +109,7 @@ def decode_row(
     model: Any, name: str, batch: int, *, device: str, dtype: str, prompt: int = 512, steps: int = 64
 ) -> Row:
     """Return the time of a step of cached decoding after a short prompt."""
-    ids = random_ids(batch, prompt, device)
+    ids = random_ids(model, batch, prompt, device)
     hidden, state = model.extend(ids, model.init_state(batch, max_len=prompt + steps + 8))
     decoder = Decoder(model, state)
     _reset(device)
@@ -128,9 +129,7 @@ def train_row(model: Any, name: str, seqlen: int, batch: int, *, device: str, dt
 
     Weights and the optimizer's moments are in fp32; ``bf16`` means autocast.
     """
-    ids = random_ids(batch, seqlen, device) if get_model(name).family != "hyenadna" else None
-    if ids is None:
-        ids = torch.randint(7, 11, (batch, seqlen), generator=torch.Generator().manual_seed(1)).to(device)
+    ids = random_ids(model, batch, seqlen, device)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device.startswith("cuda"))
 

@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ from genomix_cli import main as cli
 from genomix_data.errors import InputFileError
 from tests.conftest import RunGenomix
 
+FULL = Path("/dev/full")
 VERBS = sorted(verb for commands in cli.VERBS.values() for verb in commands)
 
 
@@ -87,10 +89,22 @@ def test_an_exit_code_chosen_by_a_command_is_kept() -> None:
     assert exit_.value.exit_code == 4
 
 
-def test_a_shell_completes_verbs_and_options(run_genomix: RunGenomix, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_completes_verbs_and_options(
+    run_genomix: RunGenomix, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "complete" in run_genomix("--show-completion", "bash").stdout
     monkeypatch.setenv("_GENOMIX_COMPLETE", "complete_bash")
     for words, expected in (("genomix sc", "score"), ("genomix score --mo", "--model")):
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
         assert expected in run_genomix().stdout.split()
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no full device")
+def test_help_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "genomix_cli.main", "--help"]
+    with FULL.open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "no space left on the device" in done.stderr
+    assert "Traceback" not in done.stderr
