@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genomix_cli.kernel_table import print_kernels
+from genomix_cli.parallel_bench import measure_processes, print_processes
 from genomix_cli.scoring_bench import measure_scores, print_scores
 from genomix_cli.training_bench import measure_run, print_training, refuse_options
 from genomix_data.errors import ConfigError
@@ -30,6 +31,7 @@ class Subject(StrEnum):
     kernels = "kernels"
     training = "training"
     score = "score"
+    parallel = "parallel"
 
 
 def command(
@@ -38,7 +40,8 @@ def command(
         typer.Argument(
             help="data: how fast a token store feeds a training loop; vcf: VCF in and out; models: whole models; "
             "kernels: every backend of every operation, checked against float64; training: a pretraining step by "
-            "itself and fed from genomes; score: variants a second, by mode."
+            "itself and fed from genomes; score: variants a second, by mode; parallel "
+            "(under torchrun): a training step on one process and on all."
         ),
     ],
     settings: Annotated[
@@ -67,7 +70,8 @@ def command(
     model: Annotated[
         str,
         typer.Option(
-            help="models, score: a registered name, whose weights are random; score: or a checkpoint, human-2m too."
+            help="models, score, parallel: a registered name, whose weights are random; score: or a checkpoint, "
+            "human-2m too."
         ),
     ] = _DEFAULT_MODEL,
     what: Annotated[str, typer.Option(help="models: of forward,decode,train,chunked.")] = "forward,decode",
@@ -89,7 +93,22 @@ def command(
             show_default=False,
         ),
     ] = None,
-    batches: Annotated[str, typer.Option(help="models: sequences of a batch.")] = "1",
+    batches: Annotated[str, typer.Option(help="models, parallel: sequences of a batch.")] = "1",
+    axis: Annotated[
+        Literal["data", "shard", "context"],
+        typer.Option(help="parallel: share batches, parameters, or windows."),
+    ] = "data",
+    recompute: Annotated[
+        Literal["none", "mixer", "mlp", "block", "auto"],
+        typer.Option(help="parallel: what the backward pass computes again."),
+    ] = "auto",
+    shards: Annotated[
+        bool, typer.Option("--shards", help="parallel: with --axis context, share parameters too.")
+    ] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone/--no-alone", help="parallel: measure one process too.")
+    ] = True,
+    steps: Annotated[int, typer.Option(min=1, help="parallel: steps to measure.")] = 3,
     device: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +142,7 @@ def command(
         [bold]genomix bench training recipe=sh2/7m data.fasta=hg38.fa --seconds 5 --json > training.json[/bold]
     """
     from genomix import __version__
+    from genomix.parallel.launched import is_first_launched, n_launched
     from genomix_cli.console import say
 
     if settings and subject is not Subject.training:
@@ -155,6 +175,21 @@ def command(
         result = _measure_kernels(ops, backends, lengths, device, dtype, quick)
     elif subject is Subject.training:
         result = measure_run(settings or [], seconds=seconds, rounds=rounds, limit=limit)
+    elif subject is Subject.parallel:
+        result = measure_processes(
+            model=model,
+            axis=axis,
+            lengths=_numbers("--lengths", lengths or "1024"),
+            rows=_numbers("--batches", batches)[0],
+            dtype=dtype or "bf16",
+            device=device,
+            steps=steps,
+            recompute=recompute,
+            shards_parameters=shards,
+            alone=alone,
+        )
+        if not is_first_launched():
+            return
     elif subject is Subject.score:
         result = measure_scores(
             model=model,
@@ -171,7 +206,9 @@ def command(
 
         result = measure(fasta, workers=workers, seconds=seconds, say=say)
     result["versions"] = {"genomix": __version__, **result["versions"]}
-    result["command"] = shlex.join(["genomix", *sys.argv[1:]])
+    n = n_launched()
+    begin = ["genomix"] if n == 1 else ["torchrun", "--nproc-per-node", str(n), "-m", "genomix_cli.main"]
+    result["command"] = shlex.join([*begin, *sys.argv[1:]])
     if as_json:
         print(json.dumps(result, indent=2))
     elif subject is Subject.vcf:
@@ -184,6 +221,8 @@ def command(
         print_training(result)
     elif subject is Subject.score:
         print_scores(result)
+    elif subject is Subject.parallel:
+        print_processes(result)
     else:
         _print_data(result)
 
