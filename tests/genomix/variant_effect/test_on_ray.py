@@ -211,7 +211,7 @@ def test_what_is_refused_before_a_worker_starts(score: ScoreOnRay, inputs: Path,
 
 
 @pytest.mark.parametrize("gpus", [1, 0.5])
-def test_a_worker_sees_one_gpu(ray: Any, gpus: float) -> None:
+def test_a_worker_sees_one_gpu(ray: Any, gpus: float, tmp_path: Path) -> None:
     """A whole one each, or one that two share."""
 
     class Worker:
@@ -219,6 +219,11 @@ def test_a_worker_sees_one_gpu(ray: Any, gpus: float) -> None:
             pass
 
         def work(self, job: int) -> str:
+            # until both workers have a job: one may start late, and the other would do them all
+            (tmp_path / str(os.getpid())).touch()
+            deadline = time.monotonic() + 60
+            while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
             return os.environ["CUDA_VISIBLE_DEVICES"]
 
     workers = Workers.of(RayOptions(workers=2, gpus=gpus), "cuda", nodes_of(ray), is_local=True)
