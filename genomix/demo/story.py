@@ -185,13 +185,14 @@ def pretraining_config(seed: int, steps: int) -> PretrainConfig:
 
 
 def finetuning_config(task: str, model_folder: Path, seed: int, epochs: int) -> FinetuneConfig:
-    """Return the demo's fine-tuning run of a task: all weights, the epoch chosen on a tenth of the training set."""
+    """Return the demo's fine-tuning run of a task: all weights, the epoch chosen on a part of the training set."""
     name = TASKS[task]
     return FinetuneConfig(
         data=TableDataConfig(
             train=samples.path(f"{name}.train.csv.gz"),
             test=samples.path(f"{name}.test.csv.gz"),
             valid_fraction=0.15,
+            valid_split="cluster",
             rc_augment=True,
             drop_shared=True,
             batch_size=32,
