@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genomix_cli.rows_output import print_rows
+
 
 def measure_processes(*, lengths: Sequence[int], device: str | None, **settings: Any) -> dict[str, Any]:
     """Return what `genomix.bench.parallel.measure_parallel` finds; on every process the same rows.
@@ -31,8 +33,6 @@ def measure_processes(*, lengths: Sequence[int], device: str | None, **settings:
 
 def print_processes(result: Mapping[str, Any]) -> None:
     """Print the rows as a table on stdout."""
-    from genomix_cli.rows_output import print_rows
-
     numbers = ("processes", "L", "B", "ms", "tokens/s", "x one", "peak GB", "loss differs")
     rows = []
     for row in result["rows"]:

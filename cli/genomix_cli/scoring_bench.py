@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genomix_cli.rows_output import print_rows
+
 
 def measure_scores(
     *,
@@ -44,16 +46,9 @@ def measure_scores(
 
 def print_scores(result: Mapping[str, Any]) -> None:
     """Print the rows as a table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("model", "mode"):
-        table.add_column(title, no_wrap=True)
-    for title in ("window", "horizon", "variants", "variants/s", "peak GB"):
-        table.add_column(title, justify="right")
-    for row in result["rows"]:
-        table.add_row(
+    numbers = ("window", "horizon", "variants", "variants/s", "peak GB")
+    rows = [
+        (
             row["model"],
             row["mode"],
             f"{row['window']:,}",
@@ -62,4 +57,6 @@ def print_scores(result: Mapping[str, Any]) -> None:
             f"{row['variants_per_s']:,.1f}",
             f"{row['peak_gb']:.1f}" if row["peak_gb"] is not None else "-",
         )
-    Console(highlight=False).print(table)
+        for row in result["rows"]
+    ]
+    print_rows(("model", "mode", *numbers), rows, right=numbers, n_head=2)

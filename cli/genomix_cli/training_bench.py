@@ -1,9 +1,9 @@
 """``genomix bench training``: from settings to a measurement, and the table of it."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from genomix_cli.rows_output import print_rows
 from genomix_data.errors import ConfigError
 
 _INSTEAD = {
@@ -56,23 +56,18 @@ def measure_run(settings: list[str], *, seconds: float, rounds: int, limit: floa
 
 def print_training(result: Mapping[str, Any]) -> None:
     """Print the rows as a table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("what", no_wrap=True)
-    for title in ("tokens/s", "lowest", "highest", "of step", "at best", "peak GB"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in result["rows"]:
-        table.add_row(
+    numbers = ("tokens/s", "lowest", "highest", "of step", "at best", "peak GB")
+    rows = [
+        (
             row["what"],
             *(f"{row[name]:,.0f}" for name in ("tokens_per_s", "lowest", "highest")),
             *(f"{row[name]:,.3f}" for name in ("of_step", "highest_of_step")),
             f"{row['peak_gb']:.2f}",
         )
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    out.print(table)
-    out.print(
+        for row in result["rows"]
+    ]
+    print_rows(("what", *numbers), rows, right=numbers)
+    print(
         f"{result['model']}, {result['n_parameters']:,} parameters, {result['B']:,} windows of {result['L']:,}, "
         f"{result['precision']}, {result['device']}; of step: median of {result['rounds']}, and at best"
     )

@@ -9,15 +9,11 @@ from typer.testing import CliRunner, Result
 
 from genomix_cli.main import app
 from genomix_data.alphabet import reverse_complement
+from tests.cli.tiny import TINY_MODEL
 from tests.genomix.training_helpers import gc_rows, letters, write_fasta, write_table
 
 TINY = [
-    "model=hyenadna/demo",
-    "model.d_model=16",
-    "model.d_inner=32",
-    "model.n_layers=1",
-    "model.l_max=64",
-    "trainer.device=cpu",
+    *TINY_MODEL,
     "trainer.max_epochs=2",
     "data.batch_size=8",
     "optimizer.lr=1e-2",

@@ -8,18 +8,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genomix_cli.main import app
+from tests.cli.tiny import TINY_MODEL
 from tests.conftest import PACKAGES, ROOT, RunGenomix
 from tests.genomix.training_helpers import letters, write_fasta
 
 TINY = [
-    "model=hyenadna/demo",
-    "model.d_model=16",
-    "model.d_inner=32",
-    "model.n_layers=1",
-    "model.l_max=64",
+    *TINY_MODEL,
     "data.seqlen=32",
     "data.batch_size=4",
-    "trainer.device=cpu",
 ]
 
 

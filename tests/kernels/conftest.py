@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from genomix_kernels.fftconv.onepass_cuda import OLDEST_WITH_CLUSTERS
 from tests.kernels.cuda_on_cpu import has_compiler, launch_on_cpu
 
 Emulate = Callable[..., None]
@@ -39,3 +40,12 @@ def emulate(compiled_kernels: Path, monkeypatch: pytest.MonkeyPatch) -> Emulate:
             monkeypatch.setattr(module, "launch", partial(launch_on_cpu, compiled_kernels))
 
     return patch
+
+
+@pytest.fixture(scope="session")
+def clusters() -> None:
+    """Skip where the blocks of the GPU do not form clusters."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    if torch.cuda.get_device_capability() < OLDEST_WITH_CLUSTERS:
+        pytest.skip("blocks of this GPU do not form clusters")

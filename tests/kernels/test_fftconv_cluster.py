@@ -50,14 +50,6 @@ def test_zeros_loud_tokens_and_batch_invariance_on_the_cpu(on_cpu: int) -> None:
 LENGTHS = [16385, 32768, 50000, 65536, 131071, 131072, 200000, 262144]
 
 
-@pytest.fixture(scope="module")
-def clusters() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device on this machine")
-    if torch.cuda.get_device_capability() < onepass_cuda.OLDEST_WITH_CLUSTERS:
-        pytest.skip("blocks of this GPU do not form clusters")
-
-
 @pytest.mark.gpu
 @pytest.mark.usefixtures("clusters")
 class TestOnAGpu:

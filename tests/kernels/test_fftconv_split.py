@@ -185,14 +185,6 @@ def test_it_serves_by_name_only_and_says_what_it_cannot_take() -> None:
 LENGTHS = [300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
 
 
-@pytest.fixture(scope="module")
-def clusters() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device on this machine")
-    if torch.cuda.get_device_capability() < split_cuda.OLDEST_CAPABILITY:
-        pytest.skip("blocks of this GPU do not form clusters")
-
-
 @pytest.mark.gpu
 @pytest.mark.usefixtures("clusters")
 class TestOnAGpu:

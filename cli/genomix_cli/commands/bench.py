@@ -5,19 +5,16 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from genomix_cli.kernel_table import print_kernels
 from genomix_cli.parallel_bench import measure_processes, print_processes
+from genomix_cli.rows_output import print_rows
 from genomix_cli.scoring_bench import measure_scores, print_scores
 from genomix_cli.training_bench import measure_run, print_training, refuse_options
 from genomix_data.errors import ConfigError
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 _DEFAULT_MODEL = "hyenadna/demo"
 
@@ -269,15 +266,9 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _print_models(result: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    table = _table()
-    for title in ("model", "what"):
-        table.add_column(title, no_wrap=True)
-    for title in ("L", "B", "ms", "tokens/s", "peak GB"):
-        table.add_column(title, justify="right")
-    for row in result["rows"]:
-        table.add_row(
+    numbers = ("L", "B", "ms", "tokens/s", "peak GB")
+    rows = [
+        (
             row["model"],
             row["mode"] or row["what"],
             f"{row['L']:,}",
@@ -286,41 +277,29 @@ def _print_models(result: dict[str, Any]) -> None:
             f"{row['tokens_per_s']:,.0f}",
             f"{row['peak_gb']:.1f}",
         )
-    Console(highlight=False).print(table)
-
-
-def _table() -> "Table":
-    from rich.table import Table
-
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for row in result["rows"]
+    ]
+    print_rows(("model", "what", *numbers), rows, right=numbers, n_head=2)
 
 
 def _print_vcf(result: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    table = _table()
-    table.add_column("what", no_wrap=True)
-    table.add_column("records/s", justify="right")
-    for row in result["rows"]:
-        table.add_row(row["what"], f"{row['records_per_second']:,}")
-    Console(highlight=False).print(table)
+    rows = [(row["what"], f"{row['records_per_second']:,}") for row in result["rows"]]
+    print_rows(("what", "records/s"), rows, right=("records/s",))
 
 
 def _print_data(result: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    table = _table()
-    table.add_column("what", no_wrap=True)
-    for title in ("window", "batch", "workers", "M tokens/s", "of numpy slicing"):
-        table.add_column(title, justify="right")
+    numbers = ("window", "batch", "workers", "M tokens/s", "of numpy slicing")
+    rows = []
     for row in result["rows"]:
         ratio = row["ratio_to_numpy"]
-        table.add_row(
-            row["what"],
-            f"{row['window']:,}" if row["window"] else "-",
-            f"{row['batch']:,}" if row["batch"] else "-",
-            str(row["workers"]),
-            f"{row['million_tokens_per_second']:,.0f}",
-            f"{ratio:.2f} x" if ratio is not None else "-",
+        rows.append(
+            (
+                row["what"],
+                f"{row['window']:,}" if row["window"] else "-",
+                f"{row['batch']:,}" if row["batch"] else "-",
+                str(row["workers"]),
+                f"{row['million_tokens_per_second']:,.0f}",
+                f"{ratio:.2f} x" if ratio is not None else "-",
+            )
         )
-    Console(highlight=False).print(table)
+    print_rows(("what", *numbers), rows, right=numbers)
