@@ -59,7 +59,7 @@ def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool
     from genomix.evaluation.metric_names import METRIC_NAMES
     from genomix_cli.console import console, say
 
-    table = plain_table(f"{len(summary.records)} runs", "mean", "sd", "95 % of the test", "no near copies")
+    table = plain_table(f"{summary.n_runs} runs", "mean", "sd", "95 % of the test", "no near copies")
     for name, found in summary.test.items():
         clean = summary.test_clean.get(name)
         interval = "-" if found.interval is None else "{:.4f} to {:.4f}".format(*found.interval)
@@ -85,6 +85,8 @@ def show_summary(summary: "Summary", folder: Path, *, as_json: bool, quiet: bool
             f"{row.model} ({row.protocol})",
             style="dim",
         )
+    for line in summary.not_made:
+        say(f"not made: {line}", style="red")
     say(f"model   {summary.best.folder / 'model'} (the best on its validation set)")
     say(f"record  {folder / 'result.json'}, {folder / 'table.md'}", style="dim")
 
@@ -110,7 +112,7 @@ def show_suite(
         best = max(published, key=lambda row: row.value, default=None)
         table.add_row(
             summary.config.task or "-",
-            str(len(summary.records)),
+            summary.n_runs,
             METRIC_NAMES.get(metric, metric),
             str(summary.test.get(metric, "-")),
             "-" if clean is None else f"{clean.mean:.4f}",

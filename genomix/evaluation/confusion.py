@@ -58,10 +58,10 @@ class ConfusionRates:
 
 
 def confusion_rates(
-    confusion: Int64[Counts, "C C"],
+    confusion: Int64[np.ndarray, "C C"],
     class_names: Sequence[str],
     *,
-    by_sequence: Int64[Counts, "S C C"] | None = None,
+    by_sequence: Int64[np.ndarray, "S C C"] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> ConfusionRates:
@@ -117,7 +117,7 @@ def confusion_rates(
     )
 
 
-def matthews(confusions: Int64[Counts, "B C C"]) -> Float64[np.ndarray, " B"]:
+def matthews(confusions: Int64[np.ndarray, "B C C"]) -> Float64[np.ndarray, " B"]:
     """Return Gorodkin's R_K of confusion matrices; 0 where all labels or all predictions are of one class."""
     true = confusions.sum(axis=2).astype(np.float64)
     predicted = confusions.sum(axis=1).astype(np.float64)

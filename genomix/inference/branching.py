@@ -4,7 +4,7 @@ A *trunk* is a whole sequence; a *branch* is another that has the trunk's first 
 from there. Being causal, a model needs of the trunk only what it remembers of those tokens. That is
 
 - a state, for models whose states are small (StripedHyena 2: the last inputs of FIR filters, the modes of modal ones,
-  keys and values): the trunk is walked by `extend` from one start to the next, and the state there is forked;
+  keys and values): the trunk is walked by `extend` from one start to the next, and branches go on from the state there;
 - a trace, for models that say so (HyenaDNA, whose filters reach back to the first token): the trunk is run whole, and a
   branch adds the convolution of what differs from it.
 """
@@ -27,6 +27,17 @@ class BranchingModel(CausalModel, Protocol):
 
     def hidden_states(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """Return the hidden states of all positions."""
+        ...
+
+
+@runtime_checkable
+class FinishingModel(BranchingModel, Protocol):
+    """A model whose branches start from a state of the trunk."""
+
+    def finish(
+        self, ids: Int[Tensor, "N L"], state: ModelState, rows: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the hidden states at L more tokens that nothing follows, each from its row of the state."""
         ...
 
 
@@ -73,6 +84,9 @@ class Probes:
         return hidden[self.rows[here], self.at[here] - begin]
 
 
+LONGER = 8
+"""The last chunk of a sequence may be longer by such a part of one."""
+
 PROBES = -2
 """What `branch_log_likelihood` yields the logits of probes under."""
 
@@ -113,19 +127,19 @@ def branch_log_likelihood(
             yield PROBES, model.logits(probes.hidden(hidden))
         yield -1, log_probabilities(model, hidden, trunks[:, 1:])
     else:
+        assert isinstance(model, FinishingModel), "a model has either traces or states to branch from"
         yield from _by_state(model, trunks, branches, probes, chunk)
 
 
 def _by_state(
-    model: BranchingModel,
+    model: FinishingModel,
     trunks: Int[Tensor, "B L"],
     branches: Sequence[Branches],
     probes: Probes | None,
     chunk: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    seqlen = trunks.shape[1]
     probed: list[Tensor] = []
-    state = model.init_state(len(trunks), max_len=seqlen - 1)
+    state = model.init_state(len(trunks), max_len=max(those.start for those in branches))
     pieces: list[Tensor] = []
     begin = 0
 
@@ -139,13 +153,42 @@ def _by_state(
             pieces.append(piece)
             state = after
         begin = those.start
-        room = model.init_state(len(those.rows), max_len=begin + those.ids.shape[1] - 1)
-        forked = [fork_into(each, those.rows, empty) for each, empty in zip(state, room, strict=True)]
-        yield index, torch.cat([piece for piece, _ in _walk(model, those.ids, forked, chunk)], dim=1)
-    pieces.extend(piece for piece, _ in _walk(model, trunks[:, begin:], state, chunk, begin, note))
+        yield index, _finish(model, those.ids, state, chunk, begin, those.rows)
+    pieces.append(_finish(model, trunks[:, begin:], state, chunk, begin, note=note))
     if probes is not None:
         yield PROBES, model.logits(torch.cat(probed))
     yield -1, torch.cat(pieces, dim=1)
+
+
+def _finish(
+    model: FinishingModel,
+    ids: Int[Tensor, "N L"],
+    state: ModelState,
+    chunk: int,
+    begin: int,
+    rows: Int[Tensor, " N"] | None = None,
+    note: Callable[[Tensor, int], None] | None = None,
+) -> Float[Tensor, "N M"]:
+    """Feed all tokens but the last, after which nothing comes; return ``log p`` of the token after each.
+
+    With ``rows`` the state is left unchanged; without, what it has room for behind its length may be written to.
+    """
+    # a last chunk that is a little longer is better than one that is very short
+    n_walked = max(0, (ids.shape[1] - 2 - chunk // LONGER) // chunk * chunk)
+    pieces: list[Tensor] = []
+    if n_walked:
+        if rows is not None:
+            room = model.init_state(len(rows), max_len=begin + n_walked)
+            state = [fork_into(each, rows, empty) for each, empty in zip(state, room, strict=True)]
+            rows = None
+        for piece, after in _walk(model, ids[:, : n_walked + 1], state, chunk, begin, note):
+            pieces.append(piece)
+            state = after
+    hidden = model.finish(ids[:, n_walked:-1], state, rows)
+    if note is not None:
+        note(hidden, begin + n_walked)
+    pieces.append(log_probabilities(model, hidden, ids[:, n_walked + 1 :]))
+    return torch.cat(pieces, dim=1)
 
 
 def _walk(

@@ -61,7 +61,8 @@ class Examples:
         self._shortest: NDArray[np.int64] = lengths[: self.n].min(axis=1)
         if len(slots) == 1:
             laid, lengths = laid[:, 0], lengths[:, 0]
-        home = self.device if self._fits(laid.nbytes) else torch.device("cpu")
+        self._is_resident = self._fits(laid.nbytes)
+        home = self.device if self._is_resident else torch.device("cpu")
         self._tokens = torch.from_numpy(np.ascontiguousarray(laid)).to(home)
         self._lengths = torch.from_numpy(np.ascontiguousarray(lengths)).to(home)
 
@@ -98,7 +99,7 @@ class Examples:
         """
         ids = self._tokens.index_select(0, places)[..., :width]
         lengths = None if is_even else self._lengths.index_select(0, places)
-        if self._tokens.device == self.device:
+        if self._is_resident:
             return Batch(ids, lengths)
         return Batch(
             ids.pin_memory().to(self.device, non_blocking=True),

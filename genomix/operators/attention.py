@@ -88,16 +88,38 @@ class RotaryAttention(KeepsPrecision):
                 copy it first (`map_state` with ``clone``) to continue it in more than one way.
             keep: False at padding before the first token of a sequence; positions count from that token.
         """
-        old, new = int(state["length"][0]), x.shape[1]
+        new = x.shape[1]
+        old, has_padding = _filled(state)
+        has_padding |= keep is not None
         start = state["start"] if keep is None else state["start"] + (~keep).sum(1)
-        positions = torch.arange(old, old + new, device=x.device)[None] - start[:, None]
-        q, k, v = self._project(x, positions.clamp(min=0))
+        q, k, v = self._project(x, _positions(old, new, start, has_padding))
         keys = write_past(state["keys"], k, old, dim=2)
         values = write_past(state["values"], v, old, dim=2)
-        has_padding = keep is not None or bool((start > 0).any())
         y = attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
         return self._merge(y), after
+
+    def finish(
+        self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the outputs at L more tokens that nothing follows, so that they are not added to the cache.
+
+        Args:
+            x: The new inputs.
+            state: Of `init_state` or `extend`; left unchanged.
+            rows: The sequence of the state that each goes on from, which many may; None: each from its own. What is
+                filled of the cache is copied for them, and given back when this returns.
+        """
+        old, has_padding = _filled(state)
+        start, past = state["start"], (state["keys"][:, :, :old], state["values"][:, :, :old])
+        if rows is not None:
+            start, past = start[rows], (past[0].index_select(0, rows), past[1].index_select(0, rows))
+        q, k, v = self._project(x, _positions(old, x.shape[1], start, has_padding))
+        past = past[0].to(k.dtype), past[1].to(k.dtype)  # under autocast a cache has more digits
+        if not has_padding and old and why_not_in_two_parts(q, *past) is None:
+            return self._merge(attend_to_past_and_self(q, *past, k, v))
+        keys, values = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        return self._merge(attend(q, keys, values, start if has_padding else None))
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the output at one more token; the cache, which must have room, is changed in place.
@@ -137,6 +159,18 @@ def inverse_frequencies(head_dim: int, rope_base: float) -> Float[Tensor, " half
     return rope_base**-exponents
 
 
+def _filled(state: MixerState) -> tuple[int, bool]:
+    """Return how much of a cache is filled, and whether a sequence has padding there; waits for the device once."""
+    length, most_padding = torch.stack([state["length"][0], state["start"].max()]).tolist()
+    return length, most_padding > 0
+
+
+def _positions(old: int, new: int, start: Int[Tensor, " B"], has_padding: bool) -> Int[Tensor, "b L"]:
+    """Return the positions of the tokens from ``old`` on: of all sequences, or of each where some have padding."""
+    positions = torch.arange(old, old + new, device=start.device)[None]
+    return (positions - start[:, None]).clamp(min=0) if has_padding else positions
+
+
 def attend(
     q: Float[Tensor, "B H L d"],
     keys: Float[Tensor, "B H M d"],
@@ -151,7 +185,8 @@ def attend(
         return F.scaled_dot_product_attention(q, keys, values)
     old = everything - new
     if start is None and why_not_in_two_parts(q, keys, values) is None:
-        return attend_to_past_and_self(q, keys, values)
+        past = keys[:, :, :old], values[:, :, :old]
+        return attend_to_past_and_self(q, *past, keys[:, :, old:], values[:, :, old:])
     if start is None and q.is_cuda:  # flash attention takes this bias as it is; no mask exists
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(new, everything))
     columns = torch.arange(everything, device=q.device)

@@ -58,15 +58,18 @@ def why_not_in_two_parts(q: Tensor, keys: Tensor, values: Tensor) -> str | None:
 
 
 def attend_to_past_and_self(
-    q: Float[Tensor, "B H L d"], keys: Float[Tensor, "B H M d"], values: Float[Tensor, "B H M d"]
+    q: Float[Tensor, "B H L d"],
+    past_keys: Float[Tensor, "B H M d"],
+    past_values: Float[Tensor, "B H M d"],
+    keys: Float[Tensor, "B H L d"],
+    values: Float[Tensor, "B H L d"],
 ) -> Float[Tensor, "B H L d"]:
-    """Return causal attention of the last L of M positions, ``L < M``; caches are read where they lie.
+    """Return causal attention of L positions after M others, at least one; caches are read where they lie.
 
-    Two products without a mask in memory: to the M - L past positions, all of which are seen, and among the L.
+    Two products without a mask in memory: to the past positions, all of which are seen, and among the L.
     """
-    old = keys.shape[2] - q.shape[2]
-    past, past_lse = attend_with_logsumexp(q, keys[:, :, :old], values[:, :, :old], is_causal=False)
-    own, own_lse = attend_with_logsumexp(q, keys[:, :, old:], values[:, :, old:], is_causal=True)
+    past, past_lse = attend_with_logsumexp(q, past_keys, past_values, is_causal=False)
+    own, own_lse = attend_with_logsumexp(q, keys, values, is_causal=True)
     return merge_attention(past, past_lse, own, own_lse)
 
 

@@ -8,8 +8,9 @@ Language Models at Scale, arXiv:2503.01868.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genomix.operators.fp8 import ScaledLinear
 from genomix.operators.precision import KeepsPrecision
@@ -18,6 +19,10 @@ from genomix_kernels.channel_major import from_channels, to_channels
 from genomix_kernels.hyena_gated import HyenaState, Modes, TapOrder, Taps, hyena_gated, hyena_gated_extend
 from genomix_kernels.hyena_step import hyena_step
 from genomix_kernels.skinny_linear import skinny_linear
+
+WHOLE_VECTORS = {"cuda": 8}
+"""Tokens, by device, of which the length of channels-first rows is made a multiple: of other rows the fast kernels of
+matrix products and filters, which load 16 bytes at a time, cannot take most."""
 
 
 class ShortFeaturizer(nn.Module):
@@ -132,9 +137,7 @@ class GatedHyena(nn.Module):
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Return the mixed sequence."""
-        p = self._project(x)
-        y = hyena_gated(p, self.featurizer.taps(), self.filter.filter(), is_interleaved=self.is_interleaved)
-        return self._merge(y)
+        return self._mixed(x, None)
 
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
@@ -167,6 +170,21 @@ class GatedHyena(nn.Module):
         )
         return self._merge(y), {"featurizer": after.featurizer, self.filter.state_name: after.inner}
 
+    def finish(
+        self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the outputs at L more tokens that nothing follows, so that the state after them is not made.
+
+        Args:
+            x: The new inputs.
+            state: Of `init_state` or `extend`; left unchanged.
+            rows: The sequence of the state that each goes on from, which many may; None: each from its own.
+        """
+        known = self._known(state)
+        if rows is not None:
+            known = HyenaState(*(tensor.index_select(0, rows) for tensor in known))
+        return self._mixed(x, known)
+
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the output at one more token; the state is changed in place, as a CUDA graph needs it."""
         weight = self._plain_weight()
@@ -179,6 +197,21 @@ class GatedHyena(nn.Module):
             is_interleaved=self.is_interleaved,
         )
         return skinny_linear(y, self.out_proj.weight, self.out_proj.bias)[:, None]
+
+    def _mixed(self, x: Float[Tensor, "B L D"], before: HyenaState | None) -> Float[Tensor, "B L D"]:
+        seqlen = x.shape[1]
+        # a causal filter makes nothing of what comes later
+        missing = -seqlen % WHOLE_VECTORS.get(x.device.type, 1)
+        p = self._project(F.pad(x, (0, 0, 0, missing)) if missing else x)
+        y = hyena_gated(
+            p,
+            self.featurizer.taps(),
+            self.filter.filter(),
+            is_interleaved=self.is_interleaved,
+            state=before,
+        )
+        mixed = self._merge(y)
+        return mixed[:, :seqlen] if missing else mixed
 
     def _known(self, state: MixerState) -> HyenaState:
         return HyenaState(state["featurizer"], state[self.filter.state_name])

@@ -44,7 +44,9 @@ class PositionalFeatures(nn.Module):
         n_bands = (self.emb_dim - 1) // 2
         n = torch.arange(start, start + length, dtype=torch.float32, device=device)
         frequencies = torch.linspace(1e-4, n_bands - 1, n_bands, dtype=torch.float32, device=device)
-        phase = (2 * math.pi * n / self.l_max)[:, None] * frequencies
+        # by a tensor: CUDA divides by a number as a product with its inverse, whose last digit shows in the filters
+        l_max = torch.full((), self.l_max, dtype=torch.float32, device=device)
+        phase = (2 * math.pi * n / l_max)[:, None] * frequencies
         waves = torch.exp(-1j * phase)
         t = torch.linspace(0, 1, self.l_max, dtype=torch.float32, device=device)[start : start + length]
         return torch.cat([t[:, None], waves.real, waves.imag], dim=1)

@@ -67,7 +67,8 @@ def _page(folder: Path, result: Mapping[str, Any], runs: Mapping[str, RunRecord]
     return Page(
         title=f"{result.get('task') or result.get('benchmark') or 'fine-tuning'}: {folder.resolve().name}",
         subtitle=(
-            f"{len(runs)} runs, protocol {result['protocol']}, {result['split']} split, method {result['method']}; "
+            f"{_n_runs(result, runs)}, protocol {result['protocol']}, {result['split']} split, "
+            f"method {result['method']}; "
             f"{result['n_train']:,} sequences for training, {result['n_valid']:,} for validation, "
             f"{result['n_test']:,} in the test."
         ),
@@ -94,6 +95,11 @@ def _page(folder: Path, result: Mapping[str, Any], runs: Mapping[str, RunRecord]
             if name not in ("config", "tables", "command")
         ],
     )
+
+
+def _n_runs(result: Mapping[str, Any], runs: Mapping[str, RunRecord]) -> str:
+    failed = [str(each["name"]) for each in result.get("failed") or []]
+    return f"{len(runs)} runs" + (f" ({', '.join(failed)} could not be made)" if failed else "")
 
 
 def _spread(found: Mapping[str, Any], what: str) -> str:

@@ -81,6 +81,8 @@ def seconds_per_step(
         raise KeyboardInterrupt
     del task, data
     gc.collect()  # Lightning's parts refer to each other, and hold the copy and its optimizer
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     return watch.seconds / watch.steps
 
 

@@ -163,13 +163,40 @@ def shortfall(
         available: Bytes of the GPU that this process may have.
         total_memory: Bytes of the GPU.
     """
-    state = state_bytes(sum(parameter.numel() for parameter in model.parameters()), config).total
-    n_tokens, policy = tokens_at_once(config), config.trainer.recompute
-    architecture = config.architecture
-    activations = estimated_activations(architecture, n_tokens, policy, precision, total_memory)
+    policy = config.trainer.recompute
+    state, activations = needed_bytes(config, model, policy, precision, total_memory)
     if state + activations <= available:
         return None
-    what = f"{gigabytes(state)} of weights and optimizer and about {gigabytes(activations)} for a batch"
+    return (
+        f"this will probably not fit: {in_words(state, activations)}, and the GPU has {gigabytes(available)} free. "
+        f"{what_to_change(policy, state, available)}"
+    )
+
+
+def needed_bytes(
+    config: PretrainConfig, model: nn.Module, policy: Recompute, precision: str, total_memory: int | None
+) -> tuple[int, int]:
+    """Return what a process needs for weights and optimizer, and about what for its part of a batch.
+
+    Args:
+        config: What to run, its processes settled.
+        model: What is trained.
+        policy: What is computed again.
+        precision: Of training.
+        total_memory: Of the GPU; None for a CPU.
+    """
+    state = state_bytes(sum(parameter.numel() for parameter in model.parameters()), config).total
+    n_tokens = tokens_at_once(config)
+    return state, estimated_activations(config.architecture, n_tokens, policy, precision, total_memory)
+
+
+def in_words(state: int, activations: int) -> str:
+    """Return for people what `needed_bytes` gave."""
+    return f"{gigabytes(state)} of weights and optimizer and about {gigabytes(activations)} for a batch"
+
+
+def what_to_change(policy: Recompute, state: int, available: int) -> str:
+    """Return what to do about a run that does not fit."""
     if state > 0.9 * available:
         change = "Share them among several GPUs (parallel.shard=2 or more)"
     else:
@@ -178,10 +205,7 @@ def shortfall(
             if policy in ("block", "auto")
             else "trainer.recompute=block, or more parallel.context"
         )
-    return (
-        f"this will probably not fit: {what}, and the GPU has {gigabytes(available)} free. {change}; `genomix plan` "
-        "with the same settings says what each of them gives"
-    )
+    return f"{change}; `genomix plan` with the same settings says what each of them gives"
 
 
 def gigabytes(n_bytes: float) -> str:

@@ -47,6 +47,7 @@ def fit(
         None when all was done or ``on_step`` ended it; the number of the signal that stopped it otherwise.
     """
     steps = _StepCallback(on_step, task.accumulate, agree)
+    steps.note_signals()
     with quiet_lightning():
         loop = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -68,8 +69,9 @@ def fit(
             loop.fit(task, datamodule=data)
         finally:
             steps.release_signals()
-        # Lightning leaves the weights where it trained them or moves them to the CPU; be sure where they are.
-        task.model.to(device)
+            task.release()
+            # Lightning leaves the weights where it trained them or moves them to the CPU; be sure where they are.
+            task.model.to(device)
     return steps.stopped_by
 
 
@@ -99,12 +101,18 @@ class _StepCallback(Callback):
         self._losses: list[torch.Tensor] = []
         self._before: dict[int, Any] = {}
 
+    def note_signals(self) -> None:
+        """Note who has the signals, before Lightning sets handlers of its own.
+
+        Lightning's know their trainer: given back, they would keep it, with all that it has on the GPU, for good.
+        """
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals; only here, because Lightning sets handlers of its own before."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+        """Take over the signals; only here, because Lightning has set its handlers just before."""
+        for number in self._before:
+            signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -130,7 +138,8 @@ class _StepCallback(Callback):
     def release_signals(self) -> None:
         """Give the signals back to whoever had them."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that Python has not set, and cannot set
+                signal.signal(number, handler)
         self._before.clear()
 
 

@@ -9,6 +9,9 @@ import torch
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _PEAK_OF_RESIDENT_SET = "5"  # what clear_refs takes to begin the peak anew
 
+_HOST_SAYS = "DefaultCPUAllocator: can't allocate memory"
+"""What PyTorch says where the machine has no memory left; the error is a plain RuntimeError."""
+
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -57,6 +60,15 @@ def available_bytes(device: torch.device) -> int | None:
         if allowed != "max":
             free = min(free, max(0, int(allowed) - int(Path(used).read_text())))
     return free + held_bytes(device)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error says that there is no memory, of a GPU or of the machine, or came of one that does."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or _HOST_SAYS in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of_status(key: str) -> int | None:

@@ -30,6 +30,7 @@ from genomix.training.held_out import bits_per_base, score_batch_size
 from genomix.training.initial import load_initial, with_checkpoint
 from genomix.training.loop import choose_device, own_random_state, precision
 from genomix.training.machine_memory import available_bytes
+from genomix.training.out_of_memory import keeping_less, telling_of_memory
 from genomix.training.pretrain_loop import PretrainLoop
 from genomix.training.ranks import MeshRanks, RunRanks
 from genomix.training.results import LossPoint, PretrainResult, ValidationPoint
@@ -122,8 +123,10 @@ def _pretrain(
     for held_out in (valid, test):
         held_out.check_not_empty()
     with own_random_state(config.trainer.seed):
-        model = build_language_model(config.architecture).to(device)
+        model = build_language_model(config.architecture)
         model.recompute = config.trainer.recompute
+        with telling_of_memory(config, model, device, n_processes=ranks.n):
+            model.to(device)
         if loaded is not None:
             load_initial(model, loaded, config.init)
         if state is None:
@@ -204,7 +207,14 @@ def _measured(
     if trainer.max_seconds is None:
         return config
     started = time.perf_counter()
-    steps = steps_within(trainer.max_seconds, config, model, stages, device=device)
+    budget = trainer.max_seconds
+    steps = keeping_less(
+        lambda: steps_within(budget, config, model, stages, device=device),
+        config,
+        model,
+        device,
+        lambda text: screen.say(text, style="yellow"),
+    )
     took = time.perf_counter() - started
     screen.say(
         f"  {steps:,} steps fit into {trainer.max_seconds:g} s, as measured in {took:.1f} s that are not counted"
@@ -276,14 +286,15 @@ def _finish(
     data = config.data
     ranks = loop.ranks
     batch_size = score_batch_size(data.batch_size, data.seqlen, model.config.d_model, loop.device)
-    held_out = bits_per_base(
-        model,
-        test,
-        batch_size=batch_size * ranks.n_batch_parts,
-        device=loop.device,
-        precision=config.trainer.score_precision,
-        ranks=ranks,
-    )
+    with telling_of_memory(config, model, loop.device, n_processes=ranks.n):
+        held_out = bits_per_base(
+            model,
+            test,
+            batch_size=batch_size * ranks.n_batch_parts,
+            device=loop.device,
+            precision=config.trainer.score_precision,
+            ranks=ranks,
+        )
     weights = ranks.whole(model.state_dict())
     if not ranks.is_first:
         from_first: PretrainResult = ranks.from_first(None)

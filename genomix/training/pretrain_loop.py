@@ -16,7 +16,9 @@ from genomix.training.ema import WeightAverage
 from genomix.training.feed import training_batches
 from genomix.training.held_out import bits_per_base, score_batch_size
 from genomix.training.loop import check_finite, fit
+from genomix.training.machine_memory import is_out_of_memory
 from genomix.training.metrics_log import MetricsLog, Row, on_its_way
+from genomix.training.out_of_memory import keeping_less, telling_of_memory
 from genomix.training.ranks import RunRanks
 from genomix.training.results import RunInterruptedError
 from genomix.training.run_checkpoints import RunCheckpoints
@@ -132,6 +134,7 @@ class PretrainLoop:
 
         Raises:
             RunInterruptedError: after SIGINT or SIGTERM; the last whole step is saved.
+            NotEnoughMemoryError: if a batch does not fit, and nothing that is kept of it can be left out.
         """
         max_steps = self.config.trainer.max_steps
         with self.screen.bar("pretrain", max_steps, "step", done=self.task.step) as bar:
@@ -152,6 +155,16 @@ class PretrainLoop:
             self.average.take()
 
     def _run_stage(self, stage: Stage, stop: int, bar: Bar) -> int | None:
+        return keeping_less(
+            lambda: self._fit(stage, stop, bar),
+            self.config,
+            self.model,
+            self.device,
+            lambda text: self.screen.say(text, style="yellow"),
+            n_processes=self.ranks.n,
+        )
+
+    def _fit(self, stage: Stage, stop: int, bar: Bar) -> int | None:
         trainer = self.config.trainer
         batches = training_batches(
             self.config,
@@ -163,17 +176,28 @@ class PretrainLoop:
             n_parts=self.ranks.n_batch_parts,
         )
         self._mark = time.perf_counter()
-        stopped_by = fit(
-            self.task,
-            batches,
-            trainer=trainer,
-            device=self.device,
-            on_step=lambda loss: self._after_step(loss, stage, bar),
-            agree=self.ranks.agree,
-        )
-        # A stage makes an optimizer of its own, which goes on where this one is.
-        self.task.optimizer_state = self._optimizer().state_dict()
+        try:
+            stopped_by = fit(
+                self.task,
+                batches,
+                trainer=trainer,
+                device=self.device,
+                on_step=lambda loss: self._after_step(loss, stage, bar),
+                agree=self.ranks.agree,
+            )
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                self._keep_optimizer()  # whoever goes on with less does so after the last whole step
+            raise
+        self._keep_optimizer()
         return stopped_by
+
+    def _keep_optimizer(self) -> None:
+        """Let the next fit, which makes an optimizer of its own, go on where this one's is."""
+        optimizer = self.task.optimizers(use_pl_optimizer=False)
+        if isinstance(optimizer, torch.optim.Optimizer):  # none, if there was no room for the model
+            self.task.optimizer_state = optimizer.state_dict()
+        self.task.batch = self.task.step * self.config.trainer.accumulate
 
     def _after_step(self, loss: torch.Tensor, stage: Stage, bar: Bar) -> bool:
         step, trainer = self.task.step, self.config.trainer
@@ -245,15 +269,17 @@ class PretrainLoop:
         self._show(self._log.flush())
         data, trainer, step = self.config.data, self.config.trainer, self.task.step
         with self.average.applied() if self.average is not None else nullcontext():
-            score = bits_per_base(
-                self.model,
-                self.valid,
-                batch_size=self.ranks.n_batch_parts
-                * score_batch_size(data.batch_size, data.seqlen, self.model.config.d_model, self.device),
-                device=self.device,
-                precision=trainer.score_precision,
-                ranks=self.ranks,
-            )
+            # a step whose validation does not fit is not one to be made again with less
+            with telling_of_memory(self.config, self.model, self.device, n_processes=self.ranks.n):
+                score = bits_per_base(
+                    self.model,
+                    self.valid,
+                    batch_size=self.ranks.n_batch_parts
+                    * score_batch_size(data.batch_size, data.seqlen, self.model.config.d_model, self.device),
+                    device=self.device,
+                    precision=trainer.score_precision,
+                    ranks=self.ranks,
+                )
             bits = score.bits_per_base
             is_best = bits < self.best_bits
             if is_best:

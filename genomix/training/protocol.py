@@ -55,6 +55,23 @@ class Run:
         return f"{self.config.task} {self.name}" if self.config.task else self.name
 
 
+@dataclass(frozen=True)
+class NotMade:
+    """A run that could not be made.
+
+    Args:
+        run: The run.
+        error: Why.
+    """
+
+    run: Run
+    error: str
+
+    def __str__(self) -> str:
+        """What a person is told, in one line."""
+        return f"{self.run.label}: {' '.join(self.error.split())}"
+
+
 def runs_of(
     config: FinetuneConfig, folder: str | os.PathLike[str], command: Sequence[str] | None = None
 ) -> list[Run]:
@@ -94,6 +111,9 @@ def run_protocol(
 ) -> Summary:
     """Make the runs of a config that are not there yet, side by side where there is room, and return what they say.
 
+    A run that could not be made does not keep the others from being made; the summary names it. The next call tries it
+    again.
+
     Args:
         config: What to run, with its protocol and seeds.
         output: Folder to write.
@@ -102,7 +122,7 @@ def run_protocol(
         progress: A rich console to speak through; True makes one on stderr, False says nothing.
 
     Raises:
-        GenomixError: for input that does not fit.
+        GenomixError: for input that does not fit, or if none of the runs could be made.
         KeyboardInterrupt: on SIGINT; runs that were finished are kept, and taken up by the next call.
     """
     runs = runs_of(config, output, command)
@@ -111,16 +131,18 @@ def run_protocol(
             f"the folder {str(output)!r} holds a single run, and {len(runs)} are asked for, whose summary would stand "
             "among its files. Choose another folder."
         )
-    for done in make_runs(runs, overwrite=overwrite, progress=progress):
-        if isinstance(done, str):
-            raise JobFailedError(done)
-    return write_summary(config, runs, output)
+    every = list(make_runs(runs, overwrite=overwrite, progress=progress))
+    failed = [done for done in every if isinstance(done, NotMade)]
+    if len(failed) == len(runs):
+        others = f" (nor could any other of the {len(runs)} runs be made)" if len(runs) > 1 else ""
+        raise JobFailedError(f"{failed[0]}{others}")
+    return write_summary(config, runs, output, failed)
 
 
 def make_runs(
     runs: Sequence[Run], *, overwrite: bool = False, progress: "bool | Console" = True
-) -> Iterator[Run | str]:
-    """Make the runs that are not there yet; yield each that is there as it comes, or why it could not be made.
+) -> Iterator[Run | NotMade]:
+    """Make the runs that are not there yet; yield each as it comes: what is there, and what could not be made.
 
     Raises:
         InputFileError: if a folder holds a run of other settings.
@@ -147,7 +169,7 @@ def make_runs(
         for n_done, done in enumerate(run_side_by_side(_make, missing, workers), start=1):
             if done.error:
                 screen.say(f"  {done.job.label}: {done.error}", style="red")
-                yield f"{done.job.label}: {done.error}"
+                yield NotMade(done.job, done.error)
             else:
                 record = read_run(done.job.folder)
                 values = "  ".join(
@@ -158,15 +180,34 @@ def make_runs(
             bar.update(n_done, {})
 
 
-def write_summary(config: FinetuneConfig, runs: Sequence[Run], output: str | os.PathLike[str]) -> Summary:
-    """Return what finished runs say together; with several, it is written beside them."""
-    records = [read_run(run.folder) for run in runs]
-    summary = summarize(config, [run.name for run in runs], records)
+def write_summary(
+    config: FinetuneConfig,
+    runs: Sequence[Run],
+    output: str | os.PathLike[str],
+    failed: Sequence[NotMade] = (),
+) -> Summary:
+    """Return what finished runs say together; with several, it is written beside them.
+
+    Args:
+        config: Of the runs.
+        runs: All of them.
+        output: Folder to write.
+        failed: Those that could not be made; not all of them.
+    """
+    not_made = {each.run.name: each for each in failed}
+    made = [run for run in runs if run.name not in not_made]
+    records = [read_run(run.folder) for run in made]
+    summary = summarize(
+        config,
+        [run.name for run in made],
+        records,
+        failed=[(run.name, not_made[run.name].error) for run in runs if run.name in not_made],
+    )
     if len(runs) > 1:
         folder = Path(output)
         write_text(folder / "config.yaml", to_yaml(plain(config)))
         write_json(folder / "result.json", summary.to_dict())
-        write_text(folder / "table.md", markdown_table([summary]))
+        write_text(folder / "table.md", markdown_table([summary], summary.not_made))
     return summary
 
 

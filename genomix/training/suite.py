@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genomix.training.finetune_config import FinetuneConfig
-from genomix.training.protocol import Run, make_runs, runs_of, write_summary
+from genomix.training.protocol import NotMade, Run, make_runs, runs_of, write_summary
 from genomix.training.run_folder import write_json, write_text
 from genomix.training.summary import Summary, markdown_table
 from genomix_data.benchmarks import benchmark_sets
@@ -39,8 +39,9 @@ def run_suite(
         progress: A rich console to speak through; True makes one on stderr, False says nothing.
 
     Returns:
-        The tasks of which every run was made, in their order; and why each other run could not be made. The tables are
-        written whenever a task is complete, so that what is there can be read while the rest goes on.
+        The tasks of which a run was made, in their order; and why runs could not be made, which the next call tries
+        again. The tables are written whenever a task has no run left, so that what is there can be read while the rest
+        goes on.
     """
     if not configs:
         raise ConfigError("no tasks were chosen; give some, such as task=gue/tf/0,gue/mouse/2.")
@@ -49,20 +50,24 @@ def run_suite(
     left = {name: len(own) for name, own in runs.items()}
     owner = {run.folder: name for name, own in runs.items() for run in own}
     summaries: dict[str, Summary] = {}
-    failed: list[str] = []
+    failed: dict[str, list[NotMade]] = {name: [] for name in configs}
     # The longest first, so that none of them runs alone at the end.
     everything = sorted((run for own in runs.values() for run in own), key=_work, reverse=True)
     for done in make_runs(everything, overwrite=overwrite, progress=progress):
-        if isinstance(done, str):
-            failed.append(done)
-        else:
-            name = owner[done.folder]
-            left[name] -= 1
-            if left[name]:
-                continue
-            summaries[name] = write_summary(configs[name], runs[name], folder / name)
-        _write(folder, [summaries[name] for name in configs if name in summaries], failed)
-    return [summaries[name] for name in configs if name in summaries], failed
+        name = owner[(done.run if isinstance(done, NotMade) else done).folder]
+        left[name] -= 1
+        if isinstance(done, NotMade):
+            failed[name].append(done)
+        elif left[name]:
+            continue
+        if not left[name] and len(failed[name]) < len(runs[name]):
+            summaries[name] = write_summary(configs[name], runs[name], folder / name, failed[name])
+        _write(folder, [summaries[name] for name in configs if name in summaries], _lines(failed))
+    return [summaries[name] for name in configs if name in summaries], _lines(failed)
+
+
+def _lines(failed: Mapping[str, Sequence[NotMade]]) -> list[str]:
+    return [str(each) for own in failed.values() for each in own]
 
 
 def _write(folder: Path, summaries: Sequence[Summary], failed: Sequence[str]) -> None:
@@ -70,7 +75,7 @@ def _write(folder: Path, summaries: Sequence[Summary], failed: Sequence[str]) ->
         folder / "suite.json",
         {"tasks": [summary.to_dict() for summary in summaries], "failed": list(failed)},
     )
-    write_text(folder / "suite.md", markdown_table(summaries))
+    write_text(folder / "suite.md", markdown_table(summaries, failed))
 
 
 def _work(run: Run) -> float:

@@ -74,6 +74,7 @@ class Summary:
         test_clean: The same without near copies of training; empty where that leaves nothing.
         ensemble: Metrics of the mean of what the models say; None for a single run or different test sets.
         published: What others have reported on this data set.
+        failed: Names of the runs that could not be made, and why.
     """
 
     config: FinetuneConfig
@@ -83,6 +84,19 @@ class Summary:
     test_clean: dict[str, Spread]
     ensemble: Metrics | None
     published: tuple[PublishedResult, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def n_runs(self) -> str:
+        """How many runs there are, in words: ``5``, or ``4 of 5`` where one could not be made."""
+        n = len(self.records)
+        return f"{n} of {n + len(self.failed)}" if self.failed else str(n)
+
+    @property
+    def not_made(self) -> tuple[str, ...]:
+        """What could not be made and why, a line each."""
+        task = f"{self.config.task} " if self.config.task else ""
+        return tuple(f"{task}{name}: {' '.join(error.split())}" for name, error in self.failed)
 
     @property
     def best(self) -> RunRecord:
@@ -111,6 +125,7 @@ class Summary:
                 }
                 for name, record in zip(self.names, self.records, strict=True)
             ],
+            "failed": [{"name": name, "error": error} for name, error in self.failed],
             "monitor": first["monitor"],
             "n_train": first["n_train"],
             "n_valid": first["n_valid"],
@@ -131,8 +146,21 @@ def headline(record: RunRecord) -> list[tuple[str, float | None]]:
     return [(METRIC_NAMES.get(name, name), test[name]) for name in METRICS[record.kind][:3]]
 
 
-def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[RunRecord]) -> Summary:
-    """Return what finished runs of one config say together."""
+def summarize(
+    config: FinetuneConfig,
+    names: Sequence[str],
+    records: Sequence[RunRecord],
+    *,
+    failed: Sequence[tuple[str, str]] = (),
+) -> Summary:
+    """Return what finished runs of one config say together.
+
+    Args:
+        config: Of the runs.
+        names: Of the finished ones.
+        records: The finished ones, at least one.
+        failed: Names of those that could not be made, and why.
+    """
     first = records[0]
     same_test = all(np.array_equal(record.truth, first.truth, equal_nan=True) for record in records)
     intervals = (
@@ -159,6 +187,7 @@ def summarize(config: FinetuneConfig, names: Sequence[str], records: Sequence[Ru
         test_clean={} if None in clean else _spreads(clean, first.kind, {}),
         ensemble=ensemble,
         published=tuple(published_results(config.data.benchmark)),
+        failed=tuple(failed),
     )
 
 
@@ -186,8 +215,19 @@ def _metrics(
     return classification_metrics(scores[known], truth[known], names)
 
 
-def markdown_table(summaries: Sequence[Summary]) -> str:
-    """Return a table of summaries for a page: a row each, what others have reported in the last column."""
+def markdown_table(summaries: Sequence[Summary], not_made: Sequence[str] = ()) -> str:
+    """Return a table of summaries for a page: a row each, what others have reported in the last column.
+
+    Args:
+        summaries: The rows; without any there is a sentence that says so.
+        not_made: Runs that could not be made and why; a list below the table.
+    """
+    rows = _rows(summaries) if summaries else ["No task is finished."]
+    below = ["", "Not made:", "", *(f"- {line}" for line in not_made)] if not_made else []
+    return "\n".join([*rows, *below]) + "\n"
+
+
+def _rows(summaries: Sequence[Summary]) -> list[str]:
     kinds = {summary.config.head.kind for summary in summaries}
     metrics = [name for name in METRICS[next(iter(kinds))] if name != "loss"] if len(kinds) == 1 else []
     metrics = metrics or list(
@@ -201,14 +241,14 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
         cells = [
             summary.config.task or summary.config.data.benchmark or "-",
             f"{first['n_train']:,} / {first['test']['n']:,}",
-            f"{len(summary.records)} ({summary.config.protocol})",
+            f"{summary.n_runs} ({summary.config.protocol})",
             *(_cell(summary.test.get(name)) for name in metrics),
             _cell(summary.test_clean.get(metrics[0])),
             _ensemble(summary, metrics[0]),
             published_words(summary.published, metrics),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(spread: Spread | None) -> str:

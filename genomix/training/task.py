@@ -105,6 +105,9 @@ class TrainingTask(LightningModule):
         """Return the mean loss of a batch, in nats."""
         raise NotImplementedError
 
+    def release(self) -> None:
+        """Give back what is held on the device for further batches alone; children may have something."""
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout for this batch."""
         own = (self.ranks.rank,) if self.ranks.rank else ()  # ranks drop out different features
@@ -192,6 +195,11 @@ class LanguageModelTask(TrainingTask):
         if self._graphed is None:
             self._graphed = GraphedLoss(self._loss_of_parts, self.model)
         return self._graphed(*parts)
+
+    def release(self) -> None:
+        """Give back the memory of the CUDA graph."""
+        if self._graphed is not None:
+            self._graphed.release()
 
     def _loss_of_parts(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         hidden = self.model.hidden_states(inputs)

@@ -207,11 +207,11 @@ class SubstitutionWindows:
             begin = np.maximum(1, offset)
             stop = np.maximum(1, offset + np.minimum(1 + layout.horizon, length - offset))
         grid = layout.grid
-        step, origin = grid.end_step, grid.centre + 1
+        step, origin = grid.end_step, grid.first_end
         end = np.minimum(length, origin - (origin - np.maximum(2, stop)) // step * step)
         start = np.zeros_like(at)
         if layout.shares:
-            step, origin = grid.step, grid.centre - 1
+            step, origin = grid.step, grid.first_start
             start = np.maximum(0, origin + (offset - 1 - origin) // step * step)
             start = np.where(is_same | (start * SMALLEST_PREFIX < end), 0, np.minimum(start, end - 2))
         _, first, trunk = np.unique(at * (layout.window + 1) + length, return_index=True, return_inverse=True)

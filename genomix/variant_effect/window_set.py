@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 GRID_POINTS = 32
 """Points of the grid in a window: a branch runs at most this part of a window again."""
+WHOLE_VECTORS = 8
+"""Branches of long windows leave at multiples of so many tokens: what is run up to there is a length that GPUs like."""
 SMALLEST_PREFIX = 8
 """An ALT window that shares less than one such part of its tokens runs whole, in the batches of whole windows."""
 
@@ -123,17 +125,32 @@ class Grid:
     @property
     def step(self) -> int:
         """Positions between two points at which branches leave."""
-        return max(1, self.window // GRID_POINTS)
+        return self._rounded(max(1, self.window // GRID_POINTS))
+
+    @property
+    def first_start(self) -> int:
+        """A point at which branches leave: one at which those of SNVs in the middle may, on both strands."""
+        return self._rounded(self.centre - 1)
+
+    @property
+    def first_end(self) -> int:
+        """A point at which windows end: of an SNV in the middle, with scored bases that ``end_step`` divides."""
+        return self.centre + 2
+
+    def _rounded(self, place: int) -> int:
+        # in short windows a few tokens more in each branch would cost more than they bring
+        is_long = self.window >= 4 * WHOLE_VECTORS * GRID_POINTS
+        return place // WHOLE_VECTORS * WHOLE_VECTORS if is_long else place
 
     def start(self, n_same: int) -> int:
         """Return the last point of the grid before the first letter that differs; the token there predicts it."""
-        origin = self.centre - 1
+        origin = self.first_start
         return max(0, origin + (n_same - 1 - origin) // self.step * self.step)
 
     def end(self, end: int, length: int) -> int:
         """Return the first point of the grid at or after ``end``, at most the length of the window."""
         assert 2 <= end <= length, (end, length)
-        origin = self.centre + 1
+        origin = self.first_end
         return min(length, origin - (origin - end) // self.end_step * self.end_step)
 
 

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from genomix.training import protocol
 from genomix_cli.main import app
 from genomix_data.alphabet import reverse_complement
+from genomix_data.errors import ConfigError
 from tests.cli.tiny import TINY_MODEL
 from tests.genomix.training_helpers import gc_rows, letters, write_fasta, write_table
 
@@ -65,6 +68,35 @@ def test_tasks_and_seeds_make_one_table_and_go_on(folder: Path, tmp_path: Path) 
     assert one.exit_code == 0, one.stderr
     assert "95 % of the test" in one.stderr
     assert "published: AUROC 0.828" in one.stderr
+
+
+def test_what_fails_is_named_and_the_rest_is_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = tmp_path / "sets"
+    shutil.copytree(folder / "sets", sets)
+    write_table(sets / "ienhancer_2l" / "layer1.test.csv", [("ACGT", "0"), ("AC-T", "1")])
+    words = ["task=ienhancer/*", f"data.root={sets}", *TINY]
+    done = genomix("finetune", *words, "-o", str(tmp_path / "suite"), "--json")
+    assert done.exit_code == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert [task["task"] for task in found["tasks"]] == ["ienhancer/layer2"]
+    assert found["failed"][0].startswith("ienhancer/layer1 seed-2222: ")
+    assert "not made: ienhancer/layer1 seed-2222: " in done.stderr
+
+    make = protocol._make
+
+    def fails_once(run: protocol.Run) -> None:
+        if run.config.trainer.seed == 2222:
+            raise ConfigError("the loss is nan at step 520.")
+        make(run)
+
+    monkeypatch.setattr(protocol, "_make", fails_once)
+    words[0] = "task=ienhancer/layer2"
+    done = genomix("finetune", *words, "seeds=2", "-o", str(tmp_path / "two"))
+    assert done.exit_code == 3, done.stderr
+    assert "1 of 2 runs" in done.stderr
+    assert "not made: ienhancer/layer2 seed-2222: the loss is nan at step 520." in done.stderr
 
 
 def test_one_run_says_what_others_have_reported(folder: Path, tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def check(
     check_against_reference(kernel, reference, inputs, dtype=dtype)
 
 
+def check_growing_modes(operator: Operator, size: Size, dtype: torch.dtype, device: str = "cpu") -> None:
+    """Compare y and every gradient with float64, where poles are positive, as nothing keeps them from in training."""
+    inputs = make_inputs("LI", size, dtype, device)
+    channels, n = inputs["log_poles"].shape
+    poles = torch.linspace(-2.0, 6.0 / size.seqlen, channels * n, device=device)
+    inputs["log_poles"] = poles.reshape(n, channels).t().contiguous()  # each channel has one that grows
+    kernel, reference = (output_of(each, "LI", FORMS[0]) for each in (operator, hyena_gated_reference))
+    check_against_reference(kernel, reference, inputs, dtype=dtype)
+
+
 def skip_unless_served(backend: str, device: str, dtype: torch.dtype) -> None:
     """Skip, with the backend's own reason, what it says that it cannot serve."""
     chosen = next(each for each in implementations("hyena_gated") if each.name == backend)

@@ -14,12 +14,12 @@ from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 from genomix_kernels.fftconv.onepass_cuda import Split
 from genomix_kernels.fftconv.reference import fftconv_reference
 from genomix_kernels.fftconv.split_cuda import convolve, filter_gradient, spectrum
-from genomix_kernels.fftconv.split_plan import SEGMENTS, Plan, plan_for
+from genomix_kernels.fftconv.split_plan import SEGMENTS, WIDTH, Plan, plan_for
 from genomix_kernels.testing import relative_rms_error
 from tests.kernels.conftest import Emulate
 from tests.kernels.onepass_cases import BOUND_OF_CLUSTER, Case, expected, make_case
 
-SMALL = Plan(2, Split(4, 4, 2))
+SMALL = Plan(3, Split(4, 4))
 
 
 def _use(plan: Plan, emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -109,30 +109,29 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
     _check(make_case((1, 1, size - 4001, size // 3), torch.bfloat16, gates=False))
 
 
-@pytest.mark.parametrize("segments", [10, 32])
+@pytest.mark.parametrize("segments", [10, 28, 64])
 def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> None:
     emulate(split_cuda)
     plan = Plan(segments, Split(4, 4, 2))
     h = torch.randn(1, plan.points * segments)
     planes = torch.empty(segments, plan.points, dtype=torch.int32)
     loudness = split_cuda._taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
-    scale = (
-        loudness[0, :, 1].double().repeat_interleave(32 * plan.tokens).view(1, -1, 16 * plan.split.points, 1)
-    )
+    scale = loudness[0, :, 1].double().repeat_interleave(WIDTH).view(1, -1, 16 * plan.split.points, 1)
     # (residue, tile, real or imaginary part, column, half of the tile)
     words = planes.view(torch.float16).view(segments, -1, 2, 16 * plan.split.points, 2).double()
     found = torch.complex(words[:, :, 0] * scale, words[:, :, 1] * scale).mT.reshape(segments, -1)
     s = torch.arange(segments).double()
     turns = torch.exp(-2j * torch.pi * s * (s[:, None] + 0.25) / segments)
     wanted = turns @ h.view(segments, -1).to(torch.complex128)
-    assert (found - wanted).norm() < 3e-4 * wanted.norm()
+    # rounded to fp16 as they come, as factors and as they go, 1.7e-4 to 2e-4 each
+    assert (found - wanted).norm() < 4e-4 * wanted.norm()
     most = torch.maximum(found.real.abs(), found.imag.abs()).amax()
     assert loudness[0, :, 0].amax() == most.float()
     # and back, here without scales of their own
     planes.view(torch.float16).copy_((words * scale[:, :, None]).view(segments, -1))
     back = torch.empty_like(h)
     split_cuda._putting_together(plan, back, None, None, None)(planes, torch.ones(segments), 0, 1)
-    assert relative_rms_error(back, h) < 3e-4
+    assert relative_rms_error(back, h) < 4e-4
 
 
 def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +161,7 @@ def test_plans_hold_their_rows_at_little_cost() -> None:
         size = plan.points * plan.segments
         assert seqlen <= size <= 1.15 * seqlen
         assert plan.segments in SEGMENTS
-    with pytest.raises(ValueError, match="can be split among clusters"):
+    with pytest.raises(ValueError, match="can be split"):
         plan_for((1 << 22) + 1)
 
 
@@ -173,7 +172,7 @@ def test_a_spectrum_of_another_length_is_refused() -> None:
 
 def test_it_serves_by_name_only_and_says_what_it_cannot_take() -> None:
     h, skip = torch.zeros(1, 8), torch.zeros(1)
-    for seqlen, said in ((262144, "not between 262145 and 4194304"), (300_000, "CPU")):
+    for seqlen, said in ((131072, "not between 131073 and 4194304"), (300_000, "CPU")):
         u = torch.zeros(1, 1, seqlen, dtype=torch.bfloat16)
         with pytest.raises(ValueError, match=said):
             fftconv(u, h, skip, backend="cuda_split")

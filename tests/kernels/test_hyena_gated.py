@@ -166,3 +166,20 @@ def test_a_state_that_does_not_fit_is_named(kind: str, length: int) -> None:
         hyena_gated_extend(tensors["p"], *parts, state._replace(featurizer=state.featurizer[:1]))
     with pytest.raises(ValueError, match=rf"shapes \(2, 9, 2\) and \(2, 3, {length - 1}\); {expected}"):
         hyena_gated_extend(tensors["p"], *parts, state._replace(inner=state.inner[..., 1:]))
+    with pytest.raises(ValueError, match=rf"shapes \(2, 9, 2\) and \(2, 3, {length - 1}\); {expected}"):
+        hyena_gated(tensors["p"], *parts, state=state._replace(inner=state.inner[..., 1:]))
+
+
+@pytest.mark.parametrize("backend", ["composed", "reference"])
+@pytest.mark.parametrize("kind", ["SE", "MR", "LI"])
+def test_what_came_before_without_a_state_after(kind: str, backend: str) -> None:
+    size = Size(2, 3, 3, 40)
+    tensors = make_inputs(kind, size, torch.float64)
+    parts = filters(kind, FORMS[0], tensors)
+    state = zero_state(kind, size, tensors)
+    _, state = hyena_gated_extend(tensors["p"][..., :21], *parts, state, backend=backend)
+    y = hyena_gated(tensors["p"][..., 21:], *parts, state=state, backend=backend)
+    expected, _ = hyena_gated_extend(tensors["p"][..., 21:], *parts, state, backend=backend)
+    assert torch.equal(y, expected)
+    whole = hyena_gated(tensors["p"], *parts, backend=backend)
+    torch.testing.assert_close(y, whole[..., 21:], rtol=0, atol=1e-10)

@@ -25,6 +25,7 @@ from tests.kernels.hyena_gated_cases import (
     Size,
     check,
     check_backend,
+    check_growing_modes,
     check_pieces,
     filters,
     make_inputs,
@@ -58,6 +59,11 @@ class TestOnACpu:
     )
     def test_output_and_gradients(self, kind: str, dtype: torch.dtype, size: Size, form: Form) -> None:
         check(hyena_gated_cuda, kind, form, size, dtype)
+
+    @pytest.mark.parametrize("seqlen", [72, 200])
+    def test_modes_that_grow(self, seqlen: int) -> None:
+        """Within the sequence all is finite; over a whole tile of 4096 tokens these modes would not be."""
+        check_growing_modes(hyena_gated_cuda, Size(3, 9, 9, seqlen), torch.float16)
 
     @pytest.mark.parametrize("n_taps", [9, 33, 66])
     def test_numbers_of_taps(self, n_taps: int) -> None:

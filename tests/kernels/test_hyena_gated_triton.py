@@ -21,6 +21,7 @@ from tests.kernels.hyena_gated_cases import (
     Size,
     check,
     check_backend,
+    check_growing_modes,
     check_pieces,
     check_strides,
     filters,
@@ -90,6 +91,15 @@ class TestInterpretedTriton:
     def test_strides_are_free(self, operator: Operator, kind: str) -> None:
         check_strides(operator, kind, torch.float32, seqlen=20, views=VIEWS[:2])
 
+    @pytest.mark.parametrize("seqlen", [63, 70, 128, 251])
+    def test_modes_that_grow(self, operator: Operator, seqlen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Within the sequence all is finite; over a whole tile of 4096 tokens these modes would not be."""
+        from genomix_kernels.hyena_gated import modal_launch
+
+        monkeypatch.setattr(modal_launch, "CHUNK", 64)
+        monkeypatch.setattr(modal_launch, "ROWS", 64)
+        check_growing_modes(operator, Size(1, 3, 1, seqlen), torch.float32)
+
     def test_a_longer_featurizer(self, operator: Operator) -> None:
         inputs = make_inputs("SE", Size(1, 3, 3, 70), torch.float32)
         inputs["featurizer"] = torch.randn(9, 8, generator=torch.Generator().manual_seed(0))
@@ -105,6 +115,10 @@ class TestOnTheGpu:
     @pytest.mark.parametrize("kind", FILTERS)
     def test_long_sequences(self, kind: str, size: Size, form: Form, dtype: torch.dtype) -> None:
         check_backend("triton", kind, form, size, dtype, "cuda")
+
+    @pytest.mark.parametrize("seqlen", [63, 70, 101, 200, 251])
+    def test_modes_that_grow(self, seqlen: int) -> None:
+        check_growing_modes(through_the_face("triton"), Size(3, 45, 3, seqlen), torch.bfloat16, "cuda")
 
     @pytest.mark.parametrize("kind", FILTERS)
     def test_few_channels_and_a_long_sequence(self, kind: str) -> None:

@@ -34,6 +34,12 @@ class TestOnACpu:
     def test_poles_at_the_extremes(self, poles: str) -> None:
         check(modal_conv_cuda, make_inputs(1000, POLES[poles], torch.float16, "cpu", batch=1, channels=9))
 
+    @pytest.mark.parametrize("has_gates", [False, True], ids=["plain", "gated"])
+    def test_modes_that_grow(self, has_gates: bool) -> None:
+        """Within the sequence all is finite; over a whole tile of 4096 tokens these modes would not be."""
+        inputs = make_inputs(72, -0.05, torch.float16, "cpu", batch=1, channels=9, has_gates=has_gates)
+        check(modal_conv_cuda, inputs)
+
     @pytest.mark.parametrize("name", ["skip", "state"])
     def test_what_is_optional(self, name: str) -> None:
         inputs = make_inputs(136, None, torch.float16, "cpu", batch=1, channels=9)

@@ -112,6 +112,17 @@ class TestInterpretedTriton:
         share_rows(monkeypatch, 1)
         check(modal_conv_triton, make_inputs(130, POLES[poles], dtype, "cpu", batch=1))
 
+    @pytest.mark.parametrize("seqlen", [63, 70])
+    def test_modes_that_grow(self, seqlen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Within the sequence all is finite; over a whole tile of 4096 tokens these modes would not be."""
+        from genomix_kernels.hyena_gated import modal_launch
+        from genomix_kernels.modal_conv.triton_backend import modal_conv_triton
+
+        monkeypatch.setattr(modal_launch, "CHUNK", 64)
+        monkeypatch.setattr(modal_launch, "ROWS", 64)
+        inputs = make_inputs(seqlen, -0.05, torch.float32, "cpu", batch=1, channels=3, has_gates=True)
+        check(modal_conv_triton, inputs)
+
     @pytest.mark.parametrize("n_modes", [1, 17])
     def test_numbers_of_modes(self, n_modes: int) -> None:
         from genomix_kernels.modal_conv.triton_backend import modal_conv_triton

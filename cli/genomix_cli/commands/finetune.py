@@ -96,3 +96,5 @@ def command(
     summary = run_protocol(config, folder, overwrite=overwrite, progress=progress)
     show_summary(summary, folder, as_json=as_json, quiet=quiet)
     write_run_report(folder, quiet=quiet)
+    if summary.failed:
+        raise typer.Exit(3)

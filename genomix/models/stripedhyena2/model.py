@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.operators.attention import RotaryAttention
-from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
+from genomix.operators.gated_hyena import WHOLE_VECTORS, ExplicitFilter, GatedHyena, ModalFilter
 from genomix.operators.parameter_rule import ParameterRule
 from genomix.operators.recompute import Recompute, recomputed, settle
 from genomix.operators.state import MixerState
@@ -108,6 +108,25 @@ class StripedHyena2(nn.Module):
             after.append(remembered)
         return self.norm(x), after
 
+    def finish(
+        self, ids: Int[Tensor, "N L"], state: ModelState, rows: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the hidden states at L more tokens that nothing follows, so that no state after them is made.
+
+        Args:
+            ids: The new tokens, any number of at least one.
+            state: Of `init_state` or `extend`; left unchanged.
+            rows: The sequence of the state that each goes on from, which many may; None: each from its own.
+        """
+        seqlen = ids.shape[1]
+        # any token may follow, as nothing is made of it: one length for all mixers, where each would have to pad
+        ids = F.pad(ids, (0, -seqlen % WHOLE_VECTORS.get(ids.device.type, 1)))
+        x = self.embedding(ids.long())
+        for block, before in zip(self._blocks(), state, strict=True):
+            x = block.finish(x, before, rows)
+        normed: Tensor = self.norm(x)
+        return normed[:, :seqlen]
+
     def step(self, ids: Int[Tensor, "B 1"], state: ModelState) -> Float[Tensor, "B 1 D"]:
         """Return the hidden state of one more token; the state, which must have room, is changed in place."""
         x = self.embedding(ids.long())
@@ -165,6 +184,12 @@ class Block(nn.Module):
         """Return the residual stream at L more tokens, and the mixer's state after them."""
         mixed, after = self.mixer.extend(self.pre_norm(x), state, keep)
         return self._mlp(x, mixed), after
+
+    def finish(
+        self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the residual stream at L more tokens that nothing follows."""
+        return self._mlp(x, self.mixer.finish(self.pre_norm(x), state, rows))
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""

@@ -88,6 +88,9 @@ DEVICE u32 transposed(u32 x) {
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
     return y;
 }
+// the lower halves of two words, or the upper ones, as one
+DEVICE u32 low_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x5410); }
+DEVICE u32 high_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x7632); }
 
 // asynchronous copies of 16 bytes, or zeros; each thread waits for its own only
 DEVICE void copy_async(void* to, const void* from, bool is_there) {
@@ -143,6 +146,13 @@ DEVICE void product_alone_in_half(u32 (&c)[2], const u32 (&a)[4], u32 b0, u32 b1
 }
 
 DEVICE u32 as_bits(float x) { return __float_as_uint(x); }
+// what is read once, past the first-level cache
+DEVICE uint4 load_once(const uint4* from) {
+    uint4 x;
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from) : "memory");
+    return x;
+}
 
 DEVICE void store_streaming(void* to, uint2 value) { __stcs(reinterpret_cast<uint2*>(to), value); }
 
@@ -212,8 +222,7 @@ DEVICE uint2 load_two_there(ClusterAddress from) {
     asm volatile("ld.shared::cluster.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(from) : "memory");
     return x;
 }
-// Barriers in shared memory, whose phases end when so many have arrived and all bytes that were announced have come. They
-// order what is in shared memory only: wider scopes would wait for global memory, and empty the first-level cache.
+// Barriers in shared memory, whose phases end when so many have arrived and all bytes that were announced have come.
 typedef unsigned long long SharedBarrier;
 // before a cluster's barrier, which shows it to the others
 DEVICE void start_barrier(SharedBarrier* b, int arrivals) {
@@ -223,7 +232,12 @@ DEVICE void start_barrier(SharedBarrier* b, int arrivals) {
 DEVICE void arrive_expecting(SharedBarrier* b, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
 }
-DEVICE void arrive_there(ClusterAddress b) { asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(b) : "memory"); }
+// Shows what this thread and those before it at a barrier wrote to their own block's shared memory, to whom waits with
+// `wait_for_others`. Without the cluster's scope, of both, arrivals overtake stores that still wait for their banks: seen on
+// an H200, also with a fence of the block's scope.
+DEVICE void arrive_there(ClusterAddress b) {
+    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(b) : "memory");
+}
 DEVICE void send(ClusterAddress to, u32 x, ClusterAddress b) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to), "r"(x), "r"(b) : "memory");
 }
@@ -235,10 +249,17 @@ DEVICE void send(ClusterAddress to, uint4 x, ClusterAddress b) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.u32 [%0], {%1, %2, %3, %4}, [%5];"
                  ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w), "r"(b) : "memory");
 }
-// until the phase of this parity has ended
+// Until the phase of this parity has ended, with all bytes that were sent.
 DEVICE void wait_for_phase(SharedBarrier* b, u32 parity) {
     u32 has_ended;
     do asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                    : "=r"(has_ended) : "r"(shared_address(b)), "r"(parity) : "memory");
+    while (!has_ended);
+}
+// The same, and what others wrote before they arrived can be read there. It empties the first-level cache.
+DEVICE void wait_for_others(SharedBarrier* b, u32 parity) {
+    u32 has_ended;
+    do asm volatile("{.reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
                     : "=r"(has_ended) : "r"(shared_address(b)), "r"(parity) : "memory");
     while (!has_ended);
 }

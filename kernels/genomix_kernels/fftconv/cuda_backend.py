@@ -1,8 +1,7 @@
 """`fftconv` in CUDA C++ on tensor cores, gradients by hand: one pass up to 16,384 tokens, or up to 262,144 by
-clusters of blocks, three phases beyond, or clusters between two other passes.
+clusters of blocks; beyond, one pass between two that take rows apart and put them together, or three phases.
 
-The four are backends of their own, ``cuda``, ``cuda_cluster``, ``cuda_phased`` and ``cuda_split``; the last is served
-only if asked for.
+The four are backends of their own, ``cuda``, ``cuda_cluster``, ``cuda_split`` and ``cuda_phased``.
 """
 
 from types import ModuleType
@@ -32,7 +31,7 @@ def fftconv_cuda(
     is_phased: bool = False,
     is_split: bool = False,
 ) -> Tensor:
-    """As `fftconv`, in one pass, in three phases or split among clusters; gradients of first order."""
+    """As `fftconv`, in one pass, in three phases or in pieces; gradients of first order."""
     kernels = split_cuda if is_split else _kernels_for(u.dtype, is_phased)
     signals = [None if x is None else with_unit_stride(x) for x in (u, pre_gate, post_gate)]
     # one kernel finds the gradient of a gate on its way; several need what the gate has multiplied
@@ -59,7 +58,7 @@ def why_not(
     is_phased: bool = False,
     is_split: bool = False,
 ) -> str | None:
-    """Return why the kernels of one pass, by a block or by clusters, of three phases or split cannot serve, or None."""
+    """Return why the kernels of one pass (blocks or clusters), of pieces or of three phases cannot serve, or None."""
     del keeps_spectrum
     least, most = 1, onepass_cuda.LONGEST
     if is_split:
@@ -77,7 +76,9 @@ def why_not(
         return "gates and input differ in dtype"
     if any(x.dtype not in (torch.float32, torch.bfloat16, torch.float16) for x in (h, skip)):
         return "filter or skip gain is in a dtype beyond fp32, bf16 and fp16"
-    oldest = onepass_cuda.OLDEST_WITH_CLUSTERS if is_clustered or is_split else OLDEST_CAPABILITY
+    oldest = onepass_cuda.OLDEST_WITH_CLUSTERS if is_clustered else OLDEST_CAPABILITY
+    if is_split:
+        oldest = split_cuda.oldest_capability(u.shape[-1])
     reason = why_not_cuda(oldest, u, h, skip, *gates)
     return reason if reason is not None or is_phased or is_split else onepass_cuda.why_too_long(u)
 

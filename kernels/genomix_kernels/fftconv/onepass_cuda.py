@@ -84,8 +84,10 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int, dtype: torch.dtype) -> Int[Te
     size = transform_size(seqlen)
     prepared = torch.empty(h.shape[0], size + 4, device=h.device, dtype=torch.int32)
     split = SPLIT[size]
+    vector = 4 if h.shape[1] % 4 == 0 and h.data_ptr() % 16 == 0 else 1
+    defines = _defines(split, dtype, vector) | {"BLOCKS": THREADS_OF_SM // (32 * split.warps)}
     launch(
-        SPECTRUM, _defines(split, dtype, 1), (h.shape[0],), 32 * split.warps, shared_bytes(split),
+        SPECTRUM, defines, (h.shape[0],), 32 * split.warps, shared_bytes(split),
         h, prepared, tables(*split, h.device), h.shape[1], cluster=split.cluster,
     )  # fmt: skip
     return prepared
@@ -255,7 +257,8 @@ def _split_of(prepared: Tensor, u: Tensor) -> Split:
 def _defines(split: Split, dtype: torch.dtype, vector: int) -> dict[str, int | str]:
     points, warps, cluster = split
     defines: dict[str, int | str] = {
-        "P": points, "W": warps, "CLUSTER": cluster, "VECTOR": vector, "FP16": int(dtype is torch.float16),
+        "P": points, "W": warps, "CLUSTER": cluster, "IS_COMPLEX": 0, "VECTOR": vector,
+        "FP16": int(dtype is torch.float16),
     }  # fmt: skip
     return defines if warps == 1 else defines | {"TWISTS": twists(cluster if cluster > 1 else warps)}
 

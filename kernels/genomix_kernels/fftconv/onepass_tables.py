@@ -18,7 +18,15 @@ def unit(turns: Tensor, scale: float = 1.0) -> Tensor:
 
 
 @cache
-def tables(points: int, warps: int, cluster: int, device: torch.device, shift_of_row: float = 0.25) -> Tensor:
+def tables(
+    points: int,
+    warps: int,
+    cluster: int,
+    device: torch.device,
+    shift_of_row: float = 0.25,
+    *,
+    is_complex: bool = False,
+) -> Tensor:
     """Return what each lane of each warp reads, int32 words of two fp16 each, ``(cluster * warps, vectors, 32, 4)``.
 
     Args:
@@ -27,11 +35,13 @@ def tables(points: int, warps: int, cluster: int, device: torch.device, shift_of
         cluster: C, the blocks that share a transform.
         device: Where to put them.
         shift_of_row: What the whole transform's frequencies are shifted by.
+        is_complex: Whether rows consist of complex numbers.
     """
     of_block = (torch.arange(cluster).double() + shift_of_row) / cluster
     shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
-    # a block's transform over its warps keeps the sum of squares by means of the first and the last matrix
-    gain = 1 / 4 if cluster == 1 else warps**-0.5 / 4
+    # a transform of complex numbers over a block's warps keeps the sum of squares by the first and the last matrix
+    has_roots = cluster > 1 or is_complex
+    gain = warps**-0.5 / 4 if has_roots else 1 / 4
     lane = torch.arange(32)
     word, pair = torch.arange(4), torch.arange(2)
     g, t = (lane // 4)[:, None, None], (lane % 4)[:, None, None]
@@ -52,7 +62,7 @@ def tables(points: int, warps: int, cluster: int, device: torch.device, shift_of
     ]
     if points == 8:
         parts.append(unit((row + 16 * column + shift) / size + 1 / 8))
-    if cluster > 1:
+    if has_roots:
         roots = _roots_of_blocks(of_block, warps).repeat_interleave(warps, 0)
         parts.append(roots[:, None, :, None].expand_as(parts[0]))
     both = torch.stack(

@@ -1,9 +1,9 @@
-"""Causal long convolutions of 262,145 to 4,194,304 tokens in three passes, the middle one by clusters of blocks.
+"""Causal long convolutions of 131,073 to 4,194,304 tokens in three passes, the middle one over rows of a block.
 
 A row is taken apart into R rows of complex numbers, one for each residue of its frequencies modulo R
-(``cuda/split_segments.cuh``); clusters transform these as they do shorter real rows, multiply and transform back in
-place (``cuda/split_rows.cuh``); and the results are put together. Planes between passes are fp16 with powers of two, a
-few channels at a time, so that they can stay in the second-level cache. It has not run on a GPU yet.
+(``cuda/split_segments.cuh``); blocks, or clusters of them, transform these as they do shorter real rows, multiply and
+transform back in place (``cuda/split_rows.cuh``); and the results are put together. Planes between passes are fp16 with
+powers of two.
 """
 
 from collections.abc import Callable
@@ -13,25 +13,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch
-from genomix_kernels.fftconv.onepass_cuda import OLDEST_WITH_CLUSTERS, shared_bytes
+from genomix_kernels.fftconv.onepass_cuda import OLDEST_CAPABILITY, OLDEST_WITH_CLUSTERS, shared_bytes
 from genomix_kernels.fftconv.onepass_tables import twists
 from genomix_kernels.fftconv.split_plan import (
+    WIDTH,
     Plan,
-    factors,
-    halves,
-    matrices,
+    matrix_of_columns,
+    matrix_of_residues,
     plan_for,
     roots_of_rows,
     tables_of_rows,
 )
 
-OLDEST_CAPABILITY = OLDEST_WITH_CLUSTERS
-
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 256 << 20
 """Planes of the channels that are worked on at once."""
-
-ROWS_OF_CLUSTER = 2
-"""Rows of a residue that a cluster takes one after the other, with the same tables."""
 
 THREADS = 128
 """Of a block that takes rows apart or puts them together."""
@@ -51,7 +46,6 @@ COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
 COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
-PRODUCTS = CudaSource("split_products", (*_ROWS, FOLDER / "split_products.cu"))
 
 _ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
@@ -66,17 +60,11 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     plan = plan_for(seqlen)
     assert h.shape[1] <= seqlen, f"{h.shape[1]} taps, {seqlen} tokens"
     h = h.float().contiguous()
-    channels, split = h.shape[0], plan.split
+    channels = h.shape[0]
     prepared = torch.empty(channels * plan.segments, plan.points + 4, device=h.device, dtype=torch.int32)
-    take_apart = _taking_apart(plan, h[None], None, is_filter=True)
-    defines, of_rows = _row_defines(plan), _row_tables(plan, h.device)
+    transform = _transforming(plan, h[None], None, is_filter=True)
     for first, count in _groups(plan, 1, channels):
-        planes = prepared[first * plan.segments :]
-        loudness = take_apart(planes, first, count)
-        launch(
-            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, shared_bytes(split), planes, loudness,
-            *of_rows, cluster=split.cluster,
-        )  # fmt: skip
+        transform(prepared[first * plan.segments :], first, count)
     return prepared
 
 
@@ -107,23 +95,13 @@ def convolve(
     plan = plan_for(seqlen)
     _check_spectrum(prepared, plan, channels)
     y = torch.empty(u.shape, device=u.device, dtype=u.dtype)
-    split, groups = plan.split, _groups(plan, batch, channels)
+    groups = _groups(plan, batch, channels)
     planes, scales = _planes(plan, groups[0][1] * batch, u.device)
     take_apart = _taking_apart(plan, u, pre_gate)
+    multiply = _multiplying(plan, batch, skip, u.device, is_adjoint=is_adjoint)
     put_together = _putting_together(plan, y, post_gate, second, second_gate)
-    of_rows = _row_tables(plan, u.device)
-    defines = _row_defines(plan) | {
-        "IS_ADJOINT": int(is_adjoint), "SKIP": _ELEMENTS[torch.float32 if skip is None else skip.dtype],
-        "BLOCKS": 2,
-    }  # fmt: skip
     for first, count in groups:
-        rows = count * batch
-        loudness = take_apart(planes, first, count)
-        launch(
-            CONVOLVE, defines, (-(-rows // ROWS_OF_CLUSTER), plan.segments), 32 * split.warps, shared_bytes(split),
-            planes, loudness, scales, prepared, skip, *of_rows, first, batch, rows, ROWS_OF_CLUSTER,
-            cluster=split.cluster,
-        )  # fmt: skip
+        multiply(planes, take_apart(planes, first, count), scales, prepared, first, count)
         put_together(planes, scales, first, count)
     return y
 
@@ -146,23 +124,30 @@ def filter_gradient(
     """
     batch, channels, seqlen = x.shape
     plan = plan_for(seqlen)
-    split = plan.split
     dh = torch.empty(channels, filter_len, device=x.device, dtype=torch.float32)
-    groups = _groups(plan, 2 * batch, channels)
-    planes, scales = _planes(plan, groups[0][1] * batch, x.device)
-    others, _ = _planes(plan, groups[0][1] * batch, x.device)
-    take_x, take_dy = _taking_apart(plan, x, pre_gate), _taking_apart(plan, dy, post_gate)
-    put_together = _putting_together(plan, dh, None, None, None, step=batch)
-    defines, of_rows = _row_defines(plan) | {"BLOCKS": 1}, _row_tables(plan, x.device)
-    threads = 32 * split.warps
-    for first, count in groups:
-        loudness, other_loudness = take_x(planes, first, count), take_dy(others, first, count)
-        launch(
-            PRODUCTS, defines, (count, plan.segments), threads, shared_bytes(split) + 32 * split.points * threads,
-            planes, others, loudness, other_loudness, scales, *of_rows, batch, cluster=split.cluster,
-        )  # fmt: skip
-        put_together(planes, scales, first, count)
+    groups = _groups(plan, 2, channels)
+    planes, scales = _planes(plan, groups[0][1], x.device)
+    transforms = torch.empty(len(planes), plan.points + 4, device=x.device, dtype=torch.int32)
+    multiply = _multiplying(plan, 1, None, x.device, is_adjoint=True)
+    for row in range(batch):
+        # the correlation of this gradient with these rows, which take the place of filters
+        pre, post = (None if gate is None else gate[row : row + 1] for gate in (pre_gate, post_gate))
+        transform = _transforming(plan, x[row : row + 1], pre)
+        take_apart = _taking_apart(plan, dy[row : row + 1], post)
+        found = dh if row == 0 else torch.empty_like(dh)
+        put_together = _putting_together(plan, found, None, None, None)
+        for first, count in groups:
+            transform(transforms, first, count)
+            multiply(planes, take_apart(planes, first, count), scales, transforms, 0, count)
+            put_together(planes, scales, first, count)
+        if row > 0:
+            dh += found
     return dh
+
+
+def oldest_capability(seqlen: int) -> tuple[int, int]:
+    """Return the oldest compute capability that rows of so many tokens need."""
+    return OLDEST_WITH_CLUSTERS if plan_for(seqlen).split.cluster > 1 else OLDEST_CAPABILITY
 
 
 def _taking_apart(
@@ -174,20 +159,58 @@ def _taking_apart(
     """
     batch = x.shape[0]
     defines = _segment_defines(plan, x, gate) | {
-        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter),
-        "BLOCKS": 3 if plan.segments <= 16 else 2,
+        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": _blocks_of_gpu(plan),
     }  # fmt: skip
+    matrix = matrix_of_columns(plan.segments, x.device)
     strides = *_strides(x), *_strides(gate)
 
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
         loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
         launch(
-            COLUMNS, defines, _blocks(plan, count * batch), THREADS, 0, x, gate, planes, loudness, first, batch,
-            planes.shape[-1], x.shape[-1], *strides,
+            COLUMNS, defines, _blocks(plan, count * batch), THREADS, 0, x, gate, matrix, planes, loudness, first,
+            batch, planes.shape[-1], x.shape[-1], *strides,
         )  # fmt: skip
         return loudness
 
     return take_apart
+
+
+def _transforming(
+    plan: Plan, x: Tensor, gate: Tensor | None, *, is_filter: bool = False
+) -> Callable[[Tensor, int, int], None]:
+    """Return what fills rows with the transforms of so many channels of ``x`` from one on, which has a batch of one."""
+    take_apart = _taking_apart(plan, x, gate, is_filter=is_filter)
+    split, defines = plan.split, _row_defines(plan)
+    of_rows = _row_tables(plan, x.device)
+
+    def transform(prepared: Tensor, first: int, count: int) -> None:
+        loudness = take_apart(prepared, first, count)
+        launch(
+            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, shared_bytes(split), prepared, loudness,
+            *of_rows, cluster=split.cluster,
+        )  # fmt: skip
+
+    return transform
+
+
+def _multiplying(
+    plan: Plan, batch: int, skip: Tensor | None, device: torch.device, *, is_adjoint: bool
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, int, int], None]:
+    """Return what filters planes of so many channels by the transforms from that of one channel on, in place."""
+    split = plan.split
+    skip_type = _ELEMENTS[torch.float32 if skip is None else skip.dtype]
+    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": skip_type}
+    of_rows = _row_tables(plan, device)
+
+    def multiply(
+        planes: Tensor, loudness: Tensor, scales: Tensor, prepared: Tensor, first: int, count: int
+    ) -> None:
+        launch(
+            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), planes, loudness,
+            scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
+        )  # fmt: skip
+
+    return multiply
 
 
 def _putting_together(
@@ -196,26 +219,22 @@ def _putting_together(
     post_gate: Tensor | None,
     second: Tensor | None,
     second_gate: Tensor | None,
-    *,
-    step: int = 1,
 ) -> Callable[[Tensor, Tensor, int, int], None]:
-    """Return what fills so many channels of ``y`` from one on, (B, D, L), or (D, K) in fp32, from planes and scales.
-
-    It takes every ``step``-th row of the planes.
-    """
+    """Return what fills so many channels of ``y`` from one on, (B, D, L), or (D, K) in fp32, from planes and scales."""
     is_filter = y.dtype is torch.float32
     batch = 1 if is_filter else y.shape[0]
     defines = _segment_defines(plan, y, post_gate, second, second_gate) | {
         "IS_FILTER": int(is_filter), "HAS_POST": int(post_gate is not None),
         "SECOND": 0 if second is None else 1 if second_gate is None else 2,
-        "BLOCKS": 3 if plan.segments <= 16 and post_gate is None and second is None else 2,
+        "BLOCKS": _blocks_of_gpu(plan),
     }  # fmt: skip
+    matrix = matrix_of_residues(plan.segments, y.device)
     strides = *_strides(post_gate), *_strides(second_gate)
 
     def put_together(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
-            COMBINE, defines, _blocks(plan, count * batch), THREADS, 0, planes, scales, post_gate, second_gate, y,
-            second, first, batch, y.shape[-2], step, y.shape[-1], *strides,
+            COMBINE, defines, _blocks(plan, count * batch), THREADS, 0, planes, scales, matrix, post_gate,
+            second_gate, y, second, first, batch, y.shape[-2], y.shape[-1], *strides,
         )  # fmt: skip
 
     return put_together
@@ -225,34 +244,36 @@ def _row_defines(plan: Plan) -> dict[str, int | str]:
     # planes are the same whatever the dtype of the signals
     return plan.defines | {
         "VECTOR": 1, "FP16": 1, "TWISTS": twists(plan.split.cluster), "SEGMENTS": plan.segments,
-        "COLUMNS": 32 * plan.tokens,
+        "COLUMNS": WIDTH, "BLOCKS": 2,
     }  # fmt: skip
 
 
 def _segment_defines(plan: Plan, *signals: Tensor | None) -> dict[str, int | str]:
     rows = [x for x in signals if x is not None]
-    levels, odd = factors(plan.segments)
+    at_once = 16 // rows[0].element_size()
     is_aligned = all(
-        x.data_ptr() % (2 * plan.tokens) == 0
-        and all(n % plan.tokens == 0 for n in (x.shape[-1], *x.stride()[:-1]))
+        x.data_ptr() % 16 == 0 and all(n % at_once == 0 for n in (x.shape[-1], *x.stride()[:-1]))
         for x in rows
     )
     return plan.defines | {
-        "VECTOR": plan.tokens if is_aligned else 1, "FP16": int(rows[0].dtype is torch.float16), "LEVELS": levels,
-        "ODD": odd, "TOKENS": plan.tokens, "HALVES": halves(plan.segments), "MATRICES": matrices(plan.segments),
+        "SEGMENTS": plan.segments, "VECTOR": at_once if is_aligned else 1,
+        "FP16": int(rows[0].dtype is torch.float16),
     }  # fmt: skip
 
 
-def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor]:
+def _blocks_of_gpu(plan: Plan) -> int:
+    """Return how many blocks of rows in pieces a multiprocessor shall hold: registers are for the pieces of a lane."""
+    return 4 if plan.segments <= 16 else 3 if plan.segments <= 32 else 2
+
+
+def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor | None]:
     split = plan.split
-    return (
-        tables_of_rows(*split, plan.segments, device),
-        roots_of_rows(split.cluster, plan.segments, device),
-    )
+    roots = roots_of_rows(split.cluster, plan.segments, device) if split.cluster > 1 else None
+    return tables_of_rows(*split, plan.segments, device), roots
 
 
 def _blocks(plan: Plan, rows: int) -> tuple[int, int]:
-    return plan.points // (2 * plan.tokens * THREADS), rows
+    return 32 * plan.warps_of_row // THREADS, rows
 
 
 def _planes(plan: Plan, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""How a long row is split into residues for clusters, and the tables; see ``cuda/split_segments.cuh``.
+"""How a long row is split into residues, and the tables; see ``cuda/split_segments.cuh``.
 
 Residue ``q`` of R is a row of complex numbers whose frequencies are shifted by ``(q + 1/4) / R``. Factors are taken in
-float64 and rounded once, to fp16 for clusters, to fp32 for the transforms over segments.
+float64 and rounded once, to fp16.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,17 @@ from torch import Tensor
 from genomix_kernels.fftconv.onepass_cuda import SPLIT, Split
 from genomix_kernels.fftconv.onepass_tables import tables, unit
 
-SHORTEST = 262145
+SHORTEST = 131073
 LONGEST = 4194304
 
-COST = {32768: 1.25, 65536: 1.48, 131072: 1.87, 262144: 2.4}
-"""Milliseconds for 2^28 values in rows of so many points, of one pass by clusters on an H200: the two in the middle are
-measured (real rows), the others guessed. It decides how rows are split.
-"""
+COST = {16384: 2.14, 32768: 2.35, 65536: 2.49, 131072: 2.9}
+"""Milliseconds for 2^28 values by rows of so many points, on an H200, the last guessed; the least decides."""
 
-COST_OF_MANY = 0.25
-"""What more than 16 segments add, since a multiprocessor holds fewer warps with so many: guessed."""
+SEGMENTS = (*range(2, 17), *range(20, 65, 4))
+"""Into how many rows one can be split."""
 
-SEGMENTS = (*range(2, 17), *range(20, 33, 4))
-"""Into how many rows one can be split: a thread holds a few tokens of each."""
+WIDTH = 32
+"""Words of each residue that a warp takes apart or puts together; they have one scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +41,28 @@ class Plan:
         return 256 * self.split.points * self.split.warps * self.split.cluster
 
     @property
-    def tokens(self) -> int:
-        """Neighbouring columns of a thread that takes rows apart: it holds those of all segments, twice."""
-        return 4 if self.segments <= 8 else 2
-
-    @property
     def warps_of_row(self) -> int:
-        """Warps that take a row apart, each with a scale of its own."""
-        return self.points // (64 * self.tokens)
+        """Warps that take a row apart or put it together."""
+        return self.points // (2 * WIDTH)
 
     @property
     def defines(self) -> dict[str, int | str]:
         """What all kernels ask for."""
         split = self.split
-        return {"P": split.points, "W": split.warps, "CLUSTER": split.cluster}
+        return {"P": split.points, "W": split.warps, "CLUSTER": split.cluster, "IS_COMPLEX": 1}
 
 
 @cache
 def plan_for(seqlen: int) -> Plan:
     """Return the split of rows of so many tokens that should take the least time."""
     if not 0 < seqlen <= LONGEST:
-        raise ValueError(
-            f"rows of 1 to {LONGEST} tokens can be split among clusters; it got {seqlen} tokens."
-        )
+        raise ValueError(f"rows of 1 to {LONGEST} tokens can be split; it got {seqlen} tokens.")
     found = []
     for size, cost in COST.items():
         segments = next((n for n in SEGMENTS if n * size >= seqlen), None)
         if segments is not None:
-            cost += COST_OF_MANY if segments > 16 else 0
             found.append((cost * segments * size, Plan(segments, SPLIT[size])))
     return min(found, key=lambda x: x[0])[1]
-
-
-def factors(segments: int) -> tuple[int, int]:
-    """Return ``(levels, odd)`` with ``segments = 2**levels * odd``."""
-    levels = (segments & -segments).bit_length() - 1
-    return levels, segments >> levels
 
 
 @cache
@@ -86,7 +70,8 @@ def tables_of_rows(points: int, warps: int, cluster: int, segments: int, device:
     """Return `onepass_tables.tables` for each residue, ``(segments, cluster * warps, vectors, 32, 4)``."""
     shifts = [(q + 0.25) / segments for q in range(segments)]
     host = torch.device("cpu")
-    return torch.stack([tables(points, warps, cluster, host, shift) for shift in shifts]).to(device)
+    rows = [tables(points, warps, cluster, host, shift, is_complex=True) for shift in shifts]
+    return torch.stack(rows).to(device)
 
 
 @cache
@@ -106,19 +91,38 @@ def roots_of_rows(cluster: int, segments: int, device: torch.device) -> Tensor:
 
 
 @cache
-def halves(segments: int) -> str:
-    """Return a root for each group of each level of the transforms over segments, as C code."""
-    levels, _odd = factors(segments)
-    return _code([unit(torch.tensor(shift / 2)) for level in _shifts(0.25, levels) for shift in level])
+def matrix_of_columns(segments: int, device: torch.device) -> Tensor:
+    """Return the transform from segments to residues as left factors, int32 ``(tiles, steps, 32, 4)``.
+
+    Rows of a tile are the real parts of 8 residues, then their imaginary parts; columns of a step are 16 segments.
+    """
+    tiles, steps = -(-segments // 8), -(-segments // 16)
+    residue = 8 * torch.arange(tiles)[:, None] + torch.arange(8)
+    turns = unit((residue[:, :, None] + 0.25) * torch.arange(16 * steps) / segments)
+    return _fragments(torch.cat((turns.real, turns.imag), dim=1)).to(device)
 
 
 @cache
-def matrices(segments: int) -> str:
-    """Return, as C code, what the odd factor of the transforms over segments is multiplied by in each group."""
-    levels, odd = factors(segments)
-    shifts = torch.tensor(_shifts(0.25, levels + 1)[-1], dtype=torch.float64)
-    point = torch.arange(odd)
-    return _code(list(unit((point[:, None] + shifts[:, None, None]) * point / odd).flatten()))
+def matrix_of_residues(segments: int, device: torch.device) -> Tensor:
+    """Return what leaves the real part of each segment, as left factors, int32 ``(tiles, steps, 32, 4)``.
+
+    Rows of a tile are 16 segments; columns of a step are the real and the imaginary part of each of 8 residues in turn.
+    """
+    tiles, steps = -(-segments // 16), -(-segments // 8)
+    segment = 16 * torch.arange(tiles)[:, None] + torch.arange(16)
+    turns = unit(segment[:, :, None] * (torch.arange(8 * steps) + 0.25) / segments)
+    # the real part of z exp(+2 pi i t), where `turns` is exp(-2 pi i t)
+    return _fragments(torch.stack((turns.real, turns.imag), dim=-1).flatten(2)).to(device)
+
+
+def _fragments(matrices: Tensor) -> Tensor:
+    """Return matrices of 16 rows, ``(tiles, 16, columns)``, as lanes hold them 16 columns at a time."""
+    lane, word, pair = torch.arange(32)[:, None, None], torch.arange(4)[:, None], torch.arange(2)
+    row, column = lane // 4 + 8 * (word % 2), 2 * (lane % 4) + 8 * (word // 2) + pair
+    steps = matrices.shape[2] // 16
+    blocks = matrices.view(-1, 16, steps, 16).transpose(1, 2)  # (tiles, steps, 16, 16)
+    fragments: Tensor = blocks[:, :, row, column].half()
+    return fragments.contiguous().view(torch.int32).squeeze(-1)
 
 
 def _shifts(shift: float, levels: int) -> list[list[float]]:
@@ -127,8 +131,3 @@ def _shifts(shift: float, levels: int) -> list[list[float]]:
     while len(found) < levels:
         found.append([half for f in found[-1] for half in (f / 2, (f + 1) / 2)])
     return found[:levels]
-
-
-def _code(values: list[Tensor]) -> str:
-    rows = [f"{{{x.real.item():.9e}f, {x.imag.item():.9e}f}}" for x in values]
-    return "{" + ", ".join(rows or ["{1.0f, 0.0f}"]) + "}"

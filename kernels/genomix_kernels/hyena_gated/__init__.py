@@ -20,6 +20,7 @@ def hyena_gated(
     inner: Taps | Modes,
     *,
     is_interleaved: bool = True,
+    state: HyenaState | None = None,
     backend: Backend = "auto",
 ) -> Float[Tensor, "B D L"]:
     """Gated filter of three projections: ``y = q (h * m + skip m)``, ``m = k v``; q, k, v are featurized ``p``.
@@ -29,6 +30,7 @@ def hyena_gated(
         featurizer: A short filter for each of the 3 D channels, ``h`` of shape ``(3 D, F)``; without skip.
         inner: The filter of ``m``: `Taps` shared by groups of channels (Hyena-SE, -MR), or `Modes` (Hyena-LI).
         is_interleaved: Channel ``c`` of q, k, v stands at ``3c, 3c+1, 3c+2``; else q, k, v are the three thirds.
+        state: What came before, of `hyena_gated_extend`; None: nothing. Has no gradient; left unchanged.
         backend: ``"auto"``, or the name of a backend.
 
     Returns:
@@ -42,7 +44,9 @@ def hyena_gated(
     Source: the mixers of StripedHyena 2, Ku et al. 2025, arXiv:2503.01868.
     """
     _check(p, featurizer, inner)
-    y, _ = dispatch("hyena_gated", backend, p, featurizer, inner, is_interleaved, None, False)
+    if state is not None:
+        _check_state(p, featurizer, inner, state)
+    y, _ = dispatch("hyena_gated", backend, p, featurizer, inner, is_interleaved, state, False)
     assert isinstance(y, Tensor)
     return y
 
@@ -67,14 +71,7 @@ def hyena_gated_extend(
         backend: Likewise.
     """
     _check(p, featurizer, inner)
-    batch, channels = p.shape[0], p.shape[1] // 3
-    inner_len = inner.h.shape[1] - 1 if isinstance(inner, Taps) else inner.log_poles.shape[1]
-    expected = (batch, 3 * channels, featurizer.h.shape[1] - 1), (batch, channels, inner_len)
-    if (state.featurizer.shape, state.inner.shape) != expected:
-        raise ValueError(
-            f"the state has shapes {tuple(state.featurizer.shape)} and {tuple(state.inner.shape)}; "
-            f"expected {expected[0]} and {expected[1]}."
-        )
+    _check_state(p, featurizer, inner, state)
     y, after = dispatch("hyena_gated", backend, p, featurizer, inner, is_interleaved, state, True)
     assert isinstance(y, Tensor)
     assert isinstance(after, HyenaState)
@@ -101,6 +98,17 @@ def _check(p: Tensor, featurizer: Taps, inner: Taps | Modes) -> None:
         )
     if inner.skip is not None and inner.skip.shape != (channels,):
         raise ValueError(f"skip has shape {tuple(inner.skip.shape)}; expected ({channels},).")
+
+
+def _check_state(p: Tensor, featurizer: Taps, inner: Taps | Modes, state: HyenaState) -> None:
+    batch, channels = p.shape[0], p.shape[1] // 3
+    inner_len = inner.h.shape[1] - 1 if isinstance(inner, Taps) else inner.log_poles.shape[1]
+    expected = (batch, 3 * channels, featurizer.h.shape[1] - 1), (batch, channels, inner_len)
+    if (state.featurizer.shape, state.inner.shape) != expected:
+        raise ValueError(
+            f"the state has shapes {tuple(state.featurizer.shape)} and {tuple(state.inner.shape)}; "
+            f"expected {expected[0]} and {expected[1]}."
+        )
 
 
 def _why_not_cuda(*arguments: Any) -> str | None:

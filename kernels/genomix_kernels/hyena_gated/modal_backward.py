@@ -20,6 +20,7 @@ from genomix_kernels.hyena_gated.modal_tiles import (
     in_two_bf16,
     modes_of,
     plus_states,
+    rows_there,
     states_before_rows,
     times,
     toeplitz,
@@ -120,9 +121,12 @@ def modal_backward_kernel(
         place_saved = (row * all_tiles + tile_index).to(tl.int64) * N_MODES
         is_saved = is_mode & (tile_index + tl.zeros_like(n) < all_tiles)
         state = tl.load(saved_ptr + place_saved + n, mask=is_saved, other=0.0)
-        row_states = states_before_rows(total, row_decay, state, M, N)
-        afters = gradients_after_rows(back_total, row_decay, later, M, N)
-        later = whole * later + tl.sum(from_start * back_total, 0)
+        n_rows = rows_there(tile_index * TILE, seqlen, NS * C)
+        row_states = states_before_rows(total, row_decay, state, n_rows, M, N)
+        afters = gradients_after_rows(back_total, row_decay, later, n_rows, M, N)
+        # beyond the sequence the weights may be infinite, and there is nothing that they weigh
+        later = tl.where(later == 0.0, 0.0, whole * later)
+        later += tl.sum(tl.where(rows < n_rows, from_start * back_total, 0.0), 0)
         states = (row_states,)
         for s in tl.static_range(1, NS):
             states = states + (decay[None, :] * states[s - 1] + added[s - 1],)

@@ -16,6 +16,7 @@ from genomix_kernels.hyena_gated.modal_tiles import (
     in_two_bf16,
     modes_of,
     plus_states,
+    rows_there,
     states_before_rows,
     times,
     toeplitz,
@@ -124,7 +125,7 @@ def modal_backward_q_kernel(
         tl.store(df_ptr + dx_row + t, join8(df, T).to(df_ptr.dtype.element_ty), mask=is_there)
         tile = tl.reshape(flat, (M, C))
         x = times(tile, v_high, v_low, IS_SPLIT, PRECISION)
-        states = states_before_rows(x, decay, state, M, N)
+        states = states_before_rows(x, decay, state, rows_there(first, seqlen, C), M, N)
         y = times(tile, t_high, t_low, IS_SPLIT, PRECISION)
         y = plus_states(y, states, e_table, e_high, e_low, IN_BF16, "tf32x3")
         filtered = split8(tl.reshape(y, (TILE,)), T)

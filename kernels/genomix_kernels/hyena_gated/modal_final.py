@@ -35,6 +35,25 @@ def complete_state(
         first: Token from which on the inputs are still to be added.
         is_interleaved: How channels of the streams stand in the featurizer and the tail.
     """
+    # one sequence at a time: a matrix product may sum in another order for another batch, and all of this is in fp32
+    each = []
+    for b in range(len(k)):
+        own = slice(b, b + 1)
+        own_v, own_tail = None if v is None else v[own], None if tail is None else tail[own]
+        m = _gated(k[own], own_v, featurizer, own_tail, first, is_interleaved)
+        each.append(modal_conv_chunked(m, inner.log_poles, inner.residues, None, before[own])[1])
+    return torch.cat(each).contiguous()
+
+
+def _gated(
+    k: Float[Tensor, "B D L"],
+    v: Float[Tensor, "B D L"] | None,
+    featurizer: Taps | None,
+    tail: Float[Tensor, "B C T"] | None,
+    first: int,
+    is_interleaved: bool,
+) -> Float[Tensor, "B D M"]:
+    """Return what the filter is given from token ``first`` on, rounded as it is; arguments as of `complete_state`."""
     signals = []
     for stream, x in enumerate((k, v), start=1):
         if x is None:
@@ -54,13 +73,7 @@ def complete_state(
         filtered, _ = fir_reference(x[..., first:].float(), Taps(own, None, featurizer.order), past)
         signals.append(filtered)
     m = signals[0] if len(signals) == 1 else signals[0] * signals[1]
-    m = m.to(k.dtype).float()
-    # one sequence at a time: a matrix product may sum in another order for another batch
-    each = [
-        modal_conv_chunked(m[b : b + 1], inner.log_poles, inner.residues, None, before[b : b + 1])[1]
-        for b in range(len(m))
-    ]
-    return torch.cat(each).contiguous()
+    return m.to(k.dtype).float()
 
 
 def _rows(x: Tensor, stream: int, is_interleaved: bool, dim: int = 0) -> Tensor:

@@ -169,7 +169,7 @@ def modal_forward_kernel(
         total = added[0]
         for s in tl.static_range(1, NS):
             total = decay[None, :] * total + added[s]
-        states = states_before_rows(total, row_decay, state, M, N)
+        states = states_before_rows(total, row_decay, state, M, M, N)
         if HAS_SAVED:  # the state before every SAVED_ROWS rows, which are a tile of the backward pass
             which = tile_index * (M // SAVED_ROWS) + tl.arange(0, M) // SAVED_ROWS
             is_saved = (tl.arange(0, M) % SAVED_ROWS == 0) & (which < n_saved)

@@ -10,6 +10,10 @@ the chunks of a row follow one after the other, all rows at once, and what a row
 one for ``M NS C`` tokens. In 16 bits T and V are two terms each, high and low, which makes their error that of 16 bits
 of mantissa; S and E are three products of such terms in bf16 (a state may be beyond what fp16 holds), and in fp32 tf32
 is taken three times. The skip gain is added to ``h[0]``.
+
+Nothing keeps a pole that is being trained from becoming positive. Over a short sequence such a mode is as good as any,
+but over the rest of a tile it would grow beyond fp32, and infinity times what is not there, 0, is NaN: rows beyond the
+sequence forget.
 """
 
 import triton
@@ -24,24 +28,41 @@ def _then(decay, x, next_decay, next_x):
 
 
 @triton.jit
-def states_before_rows(x, decay, start, M: tl.constexpr, N: tl.constexpr):
-    """Return the state before each row, given what each row adds, how it decays, and the state before the first."""
-    r = tl.arange(0, M)[:, None] + tl.zeros((1, N), tl.int32)
-    # the state before the first row comes in with what the first row adds
-    added = x + tl.where(r == 0, 1.0, 0.0) * (decay * start)[None, :]
-    _, after = tl.associative_scan((tl.zeros((M, N), tl.float32) + decay[None, :], added), 0, _then)
-    before = tl.gather(after, tl.maximum(r - 1, 0), 0)
-    return tl.where(r == 0, start[None, :], before)
+def rows_there(first, seqlen, ROW: tl.constexpr):
+    """Return how many rows of ``ROW`` tokens begin within the sequence, the first of them at token ``first``."""
+    return tl.cdiv(tl.maximum(seqlen - first, 0), ROW)
 
 
 @triton.jit
-def gradients_after_rows(x, decay, end, M: tl.constexpr, N: tl.constexpr):
-    """Return the gradient of the state after each row, given what each row adds and that after the last."""
+def states_before_rows(x, decay, start, n_rows, M: tl.constexpr, N: tl.constexpr):
+    """Return the state before each row, 0 beyond the sequence.
+
+    Args:
+        x: What each row adds; 0 beyond the sequence.
+        decay: Of a row.
+        start: State before the first row.
+        n_rows: Rows that begin within the sequence; M asks for nothing of those that do not.
+        M: Rows.
+        N: Modes.
+    """
+    r = tl.arange(0, M)[:, None] + tl.zeros((1, N), tl.int32)
+    is_there = r < n_rows
+    # the state before the first row comes in with what the first row adds
+    added = x + tl.where(r == 0, 1.0, 0.0) * (decay * start)[None, :]
+    _, after = tl.associative_scan((tl.where(is_there, decay[None, :], 0.0), added), 0, _then)
+    before = tl.gather(after, tl.maximum(r - 1, 0), 0)
+    return tl.where(is_there, tl.where(r == 0, start[None, :], before), 0.0)
+
+
+@triton.jit
+def gradients_after_rows(x, decay, end, n_rows, M: tl.constexpr, N: tl.constexpr):
+    """Return the gradient of the state after each row, given what each row adds and that after the last.
+
+    The others are as in `states_before_rows`; where the sequence ends before the last row, ``end`` is 0.
+    """
     r = tl.arange(0, M)[:, None] + tl.zeros((1, N), tl.int32)
     added = x + tl.where(r == M - 1, 1.0, 0.0) * (decay * end)[None, :]
-    _, upto = tl.associative_scan(
-        (tl.zeros((M, N), tl.float32) + decay[None, :], added), 0, _then, reverse=True
-    )
+    _, upto = tl.associative_scan((tl.where(r < n_rows, decay[None, :], 0.0), added), 0, _then, reverse=True)
     later = tl.gather(upto, tl.minimum(r + 1, M - 1), 0)
     return tl.where(r == M - 1, end[None, :], later)
 

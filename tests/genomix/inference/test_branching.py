@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from genomix.inference.branching import Branches, TracingModel, branch_log_likelihood
+from genomix.inference.branching import Branches, FinishingModel, TracingModel, branch_log_likelihood
 from genomix.inference.likelihood import token_log_likelihood
 from genomix.models.hyenadna.config import HyenaDNAConfig
 from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.model import StripedHyena2
+from genomix.operators.gated_hyena import WHOLE_VECTORS
 from genomix.operators.hyena import HyenaOperator
 from genomix.operators.state import fork_into
 
@@ -54,10 +55,14 @@ def _tokens(*shape: int) -> torch.Tensor:
     return torch.randint(7, 11, shape, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 8192])
+@pytest.mark.parametrize("multiple", [1, 8], ids=["as-on-cpu", "as-on-cuda"])
+@pytest.mark.parametrize("chunk", [1, 7, 40, 8192])
 @torch.inference_mode()
-def test_branches_are_as_likely_as_alone(model: HyenaDNA | StripedHyena2, chunk: int) -> None:
+def test_branches_are_as_likely_as_alone(
+    model: HyenaDNA | StripedHyena2, chunk: int, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several branches at one place, of several trunks, in any order, to different ends."""
+    monkeypatch.setitem(WHOLE_VECTORS, "cpu", multiple)
     trunks = _tokens(3, SEQLEN)
     rows = torch.tensor([2, 0, 0, 1])
     whole, branches = [], []
@@ -74,6 +79,33 @@ def test_branches_are_as_likely_as_alone(model: HyenaDNA | StripedHyena2, chunk:
         torch.testing.assert_close(found[index], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@torch.inference_mode()
+def test_branches_on_the_gpu() -> None:
+    """In bf16, at lengths that are no multiple of what kernels load at once: all ways differ by rounding only."""
+    torch.manual_seed(0)
+    config = StripedHyena2Config(
+        pattern="SMLA", d_model=512, n_heads=4, d_inner=512, context_len=2048, n_groups=32
+    )
+    model = StripedHyena2(config).bfloat16().eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "filter" not in name and "featurizer" not in name:
+            nn.init.normal_(parameter, std=0.05)
+    exact = StripedHyena2(config).double().eval()
+    exact.load_state_dict(model.state_dict())
+    model.cuda()
+    trunks = _tokens(3, 1201)
+    rows = torch.tensor([2, 0, 0, 1])
+    for start in (512, 515):
+        alone = torch.cat([trunks[rows, :start], _tokens(4, 1000)[:, start:]], dim=1)
+        those = Branches(start, rows.cuda(), alone[:, start:].cuda())
+        found = dict(branch_log_likelihood(model, trunks.cuda(), [those]))
+        for index, ids in ((-1, trunks), (0, alone)):
+            expected = token_log_likelihood(exact, ids)[:, 0 if index else start :]
+            torch.testing.assert_close(found[index].cpu().double(), expected, rtol=0, atol=0.4)
+
+
 @torch.inference_mode()
 def test_trunks_alone(model: HyenaDNA | StripedHyena2) -> None:
     trunks = _tokens(2, SEQLEN)
@@ -85,6 +117,7 @@ def test_trunks_alone(model: HyenaDNA | StripedHyena2) -> None:
 def test_which_family_shares_how() -> None:
     assert isinstance(MODELS["hyenadna"], TracingModel)
     assert not isinstance(MODELS["stripedhyena2"], TracingModel)
+    assert isinstance(MODELS["stripedhyena2"], FinishingModel)
 
 
 @pytest.mark.parametrize("order", [2, 3])

@@ -62,7 +62,8 @@ def test_parts_in_half_precision_are_merged_in_fp32() -> None:
 @pytest.mark.parametrize(("new", "old"), [(1, 1), (2, 40), (40, 2), (63, 65)])
 def test_to_past_and_self_is_the_whole(new: int, old: int, dtype: torch.dtype) -> None:
     q, keys, values = make_qkv(new, old, dtype=dtype, room=7)
-    y = backends.attend_to_past_and_self(q, keys, values)
+    past = keys[:, :, :old], values[:, :, :old]
+    y = backends.attend_to_past_and_self(q, *past, keys[:, :, old:], values[:, :, old:])
     assert_close_to_reference(y, whole_attention(q, keys, values))
 
 
@@ -151,8 +152,9 @@ def test_pieces_and_steps_are_the_whole_forward(dtype: torch.dtype, device: str)
     state = mixer.init_state(2, device=x.device, dtype=dtype, max_len=50)
     first, state = mixer.extend(x[:, :20], state)
     second, state = mixer.extend(x[:, 20:47], state)
+    finished = mixer.finish(x[:, 47:], state, torch.arange(2, device=device))
     last = [mixer.step(x[:, t : t + 1], state) for t in range(47, 50)]
-    for y in (mixer(x), torch.cat([first, second, *last], dim=1)):
+    for y in (mixer(x), *(torch.cat([first, second, *rest], dim=1) for rest in ([finished], last))):
         error = (y.double() - whole).square().mean().sqrt() / whole.square().mean().sqrt()
         assert error < {torch.float32: 4e-6, torch.bfloat16: 2e-2}[dtype]
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from genomix.operators.attention import RotaryAttention
-from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
+from genomix.operators.gated_hyena import WHOLE_VECTORS, ExplicitFilter, GatedHyena, ModalFilter
 from genomix.operators.hyena import HyenaOperator
 from genomix.operators.state import map_state, select_rows, state_bytes
 
@@ -131,6 +131,65 @@ def test_one_prefix_continued_in_two_ways(mixer: AnyMixer) -> None:
     for row in (0, 1):
         alone, _ = mixer.extend(x[row : row + 1, 30:], map_state(prefix, torch.clone))
         torch.testing.assert_close(alone[0], both[row], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("multiple", [1, 8], ids=["as-on-cpu", "as-on-cuda"])
+@pytest.mark.parametrize("name", ["se", "mr", "li", "attention"])
+@pytest.mark.parametrize(("old", "new"), [(0, 5), (1, 1), (30, 8), (40, 63), (130, 17)])
+@torch.inference_mode()
+def test_what_finishes_goes_on_from_any_sequence(
+    name: str, old: int, new: int, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many may go on from one sequence of a state, which stays as it was."""
+    monkeypatch.setitem(WHOLE_VECTORS, "cpu", multiple)
+    mixer = MIXERS[name]
+    assert isinstance(mixer, GatedHyena | RotaryAttention)
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(2, old, D_MODEL, dtype=torch.float64, generator=generator)
+    state = mixer.init_state(2, device=x.device, dtype=x.dtype, max_len=old + 3)
+    if old:
+        _, state = mixer.extend(x, state)
+    before = map_state(state, torch.clone)
+    rows = torch.tensor([1, 0, 1])
+    more = torch.randn(3, new, D_MODEL, dtype=torch.float64, generator=generator)
+    whole = mixer(torch.cat([x[rows], more], dim=1))[:, old:]
+    torch.testing.assert_close(mixer.finish(more, state, rows), whole, rtol=0, atol=1e-10)
+    each = mixer.finish(more[1:], map_state(state, lambda tensor: tensor.flip(0)), torch.tensor([1, 0]))
+    torch.testing.assert_close(each, whole[1:], rtol=0, atol=1e-10)
+    own = mixer.finish(more[[1, 0]], state)
+    torch.testing.assert_close(own, whole[[1, 0]], rtol=0, atol=1e-10)
+    for key, tensor in state.items():
+        assert torch.equal(tensor, before[key]), key
+
+
+@torch.inference_mode()
+def test_padded_prompts_finish() -> None:
+    mixer = MIXERS["attention"]
+    assert isinstance(mixer, RotaryAttention)
+    x = torch.randn(2, 30, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    keep = torch.ones(2, 20, dtype=torch.bool)
+    keep[0, :4] = False
+    _, state = mixer.extend(x[:, :20], mixer.init_state(2, device=x.device, dtype=x.dtype), keep)
+    y = mixer.finish(x[:, 20:], state, torch.tensor([1, 0]))
+    expected, _ = mixer.extend(x[:, 20:], select_rows(state, torch.tensor([1, 0])))
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["se", "mr", "li"])
+@pytest.mark.parametrize("seqlen", [1, 13, 16])
+def test_whole_vectors_change_no_output_and_no_gradient(
+    name: str, seqlen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixer = MIXERS[name]
+    x = torch.randn(2, seqlen, D_MODEL, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    found = []
+    for multiple in (1, 8):
+        monkeypatch.setitem(WHOLE_VECTORS, "cpu", multiple)
+        inputs = x.clone().requires_grad_()
+        y = mixer(inputs)
+        found.append((y, *torch.autograd.grad(y.square().sum(), [inputs, *mixer.parameters()])))
+    for plain, padded in zip(*found, strict=True):
+        torch.testing.assert_close(padded, plain, rtol=0, atol=1e-10)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -67,6 +68,16 @@ def test_positions_of_the_published_lengths(l_max: int) -> None:
     torch.testing.assert_close(z[:8], stored[f"z_head_{l_max}"], atol=1e-6, rtol=0)
     torch.testing.assert_close(z[-8:], stored[f"z_tail_{l_max}"], atol=1e-6, rtol=0)
     torch.testing.assert_close(t[-8:], stored[f"t_tail_{l_max}"], atol=1e-6, rtol=0)
+
+
+def test_phases_are_rounded_as_published_on_every_device(device: str) -> None:
+    """Of some hundred radians: a last digit of one is two units of the fourth decimal of a filter."""
+    z, _ = PositionalFeatures(33, 100)(100, dtype=torch.float32, device=torch.device(device))
+    turns = (np.float32(2 * math.pi) * np.arange(100, dtype=np.float32) / np.float32(100)).astype(np.float32)
+    phase = torch.from_numpy(turns)[:, None] * torch.linspace(1e-4, 15, 16)
+    assert phase.max() > 90
+    expected = torch.cat([phase.double().cos(), -phase.double().sin()], dim=1)
+    torch.testing.assert_close(z[:, 1:].double().cpu(), expected, atol=3e-7, rtol=0)
 
 
 @pytest.mark.parametrize("n_filters", [128, 256])

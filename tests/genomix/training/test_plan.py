@@ -13,7 +13,7 @@ from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.parallel.shape import MeshShape
 from genomix.training import forecast
 from genomix.training.baselines import context_model_bytes
-from genomix.training.calibration import PACES, Pace, calibrate, count_tensors
+from genomix.training.calibration import Pace, calibrate, count_tensors
 from genomix.training.config import ModelConfig, PretrainConfig
 from genomix.training.costs import Costs, Sample, extrapolated, flops_per_token
 from genomix.training.footprint import (
@@ -344,10 +344,14 @@ def test_predicted_memory_is_that_of_a_run_on_a_gpu(
         data=data,
         trainer={"device": "cuda", "recompute": policy, "max_steps": 6, "validate_every": None},
     )
-    # whatever the GPU, the size of the run itself is not to be measured
-    monkeypatch.setitem(PACES, "cuda", dataclasses.replace(PACES["cuda"], enough=0.02))
+
+    # A fast GPU measures the batch of the run itself, which shows nothing: however fast, no more than a quarter of it.
+    def calibrated(*args: Any, n_windows: int, **settings: Any) -> Costs:
+        return calibrate(*args, n_windows=n_windows // 4, **settings)
+
+    monkeypatch.setattr(forecast, "calibrate", calibrated)
     plan = make_plan(config, corpus=load_genomes(config, Screen(False)))
-    assert plan.samples[-1].n_windows < data["batch_size"]
+    assert plan.samples[-1].n_windows <= data["batch_size"] // 4
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     pretrain(config, tmp_path / "run", progress=False)

@@ -12,12 +12,13 @@ import torch
 from genomix.checkpoint.native import save_model
 from genomix.evaluation.run_record import read_run
 from genomix.models.registry import build_model, hyenadna_config
+from genomix.report.protocol_report import write_protocol_report
 from genomix.training import protocol
 from genomix.training.build import build
 from genomix.training.config import ModelConfig
 from genomix.training.finetune_config import FinetuneConfig
 from genomix.training.finetune_data import leakage_of, read_tables
-from genomix.training.protocol import run_protocol, runs_of
+from genomix.training.protocol import Run, run_protocol, runs_of
 from genomix.training.side_by_side import Done, n_workers, run_side_by_side
 from genomix.training.suite import run_suite
 from genomix.training.sweep import run_sweep
@@ -202,6 +203,81 @@ def test_an_error_of_a_run_is_told(tables: tuple[Path, Path], tmp_path: Path) ->
         run_protocol(config, tmp_path / "out", progress=False)
 
 
+@pytest.fixture
+def unlucky(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Seeds whose runs fail as one does whose loss is no number."""
+    seeds: set[int] = set()
+    make = protocol._make
+
+    def make_or_fail(run: Run) -> None:
+        if run.config.trainer.seed in seeds:
+            raise ConfigError("the loss is nan at step 520\n(learning rate 0.00053).")
+        make(run)
+
+    monkeypatch.setattr(protocol, "_make", make_or_fail)
+    return seeds
+
+
+def test_the_others_are_made_and_summed_up_where_a_run_fails(
+    tables: tuple[Path, Path], tmp_path: Path, unlucky: set[int]
+) -> None:
+    out = tmp_path / "out"
+    unlucky.add(2222)
+    summary = run_protocol(quick(tables, seeds=3), out, progress=False)
+    error = "the loss is nan at step 520\n(learning rate 0.00053)."
+    assert (summary.names, summary.failed) == (("seed-2223", "seed-2224"), (("seed-2222", error),))
+    assert len(summary.test["auroc"].values) == 2
+    written = json.loads((out / "result.json").read_text())
+    assert written["failed"] == [{"name": "seed-2222", "error": error}]
+    assert [run["name"] for run in written["runs"]] == ["seed-2223", "seed-2224"]
+    table = (out / "table.md").read_text()
+    assert "| 2 of 3 (holdout) |" in table
+    assert table.endswith("- seed-2222: the loss is nan at step 520 (learning rate 0.00053).\n")
+    page, _ = write_protocol_report(out, written, tmp_path / "page.html", tmp_path / "page.json")
+    assert "2 runs (seed-2222 could not be made)" in page.read_text()
+
+    unlucky.clear()
+    stamp = (out / "runs/seed-2223/result.json").stat().st_mtime_ns
+    whole = run_protocol(quick(tables, seeds=3), out, progress=False)
+    assert (len(whole.records), whole.failed) == (3, ())
+    assert (out / "runs/seed-2223/result.json").stat().st_mtime_ns == stamp
+    assert "Not made" not in (out / "table.md").read_text()
+
+    unlucky.update({2222, 2223})
+    with pytest.raises(
+        GenomixError, match=r"^seed-2222: the loss is nan .* \(nor could any other of the 2 runs"
+    ):
+        run_protocol(quick(tables, seeds=2), tmp_path / "none", progress=False)
+
+
+def test_a_suite_names_what_failed_and_goes_on(
+    tables: tuple[Path, Path], tmp_path: Path, unlucky: set[int]
+) -> None:
+    unlucky.add(2222)
+    two = quick(tables, seeds=2)
+    configs = {
+        "none": replace(quick(tables), task="none"),
+        "some": replace(two, task="some"),
+        "all": replace(two, task="all", trainer=replace(two.trainer, seed=5)),
+    }
+    summaries, failed = run_suite(configs, tmp_path / "s", progress=False)
+    assert [(summary.config.task, summary.n_runs) for summary in summaries] == [
+        ("some", "1 of 2"),
+        ("all", "2"),
+    ]
+    assert [line.partition(":")[0] for line in failed] == ["none seed-2222", "some seed-2222"]
+    page = (tmp_path / "s/suite.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in page[2:4]] == ["| some", "| all"]
+    assert page[-2:] == [f"- {line}" for line in failed]
+    written = json.loads((tmp_path / "s/suite.json").read_text())
+    assert written["failed"] == failed
+    assert [len(task["failed"]) for task in written["tasks"]] == [1, 0]
+
+    summaries, failed = run_suite({"none": configs["none"]}, tmp_path / "t", progress=False)
+    assert (summaries, len(failed)) == ([], 1)
+    assert (tmp_path / "t/suite.md").read_text().startswith("No task is finished.\n")
+
+
 def test_a_suite_goes_on_where_it_was(tables: tuple[Path, Path], tmp_path: Path) -> None:
     bad = write_table(tmp_path / "bad.csv", [("ACGT", "gc"), ("AC-T", "at")])
     good = {name: replace(quick(tables), task=name) for name in ("a/1", "b")}
@@ -213,7 +289,8 @@ def test_a_suite_goes_on_where_it_was(tables: tuple[Path, Path], tmp_path: Path)
     assert failed[0].startswith("c seed-2222: ")
     assert json.loads((tmp_path / "s" / "suite.json").read_text())["failed"] == failed
     rows = (tmp_path / "s" / "suite.md").read_text().splitlines()
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| a/1", "| b"]
+    assert [row.split(" | ")[0] for row in rows[2:4]] == ["| a/1", "| b"]
+    assert rows[-1] == f"- {failed[0]}"
     stamp = (tmp_path / "s" / "a/1" / "result.json").stat().st_mtime_ns
     again, failed = run_suite(good, tmp_path / "s", progress=False)
     assert (len(again), failed) == (2, [])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genomix.variant_effect.window_set import WindowSet, common_prefix
+from genomix.variant_effect.window_set import Grid, WindowSet, common_prefix
 from tests.genomix.variant_effect.conftest import random_bases
 
 WINDOW = random_bases(64, 8)
@@ -49,11 +49,29 @@ def test_alike_once() -> None:
 
 def test_only_what_is_needed_is_run() -> None:
     windows = WindowSet(64, end_step=4)
-    ref, alt = windows.add_pair(WINDOW, changed(32), ref_end=41, alt_end=41)
-    assert windows.windows[ref].end == windows.windows[alt].end == 44
+    ref, alt = windows.add_pair(WINDOW, changed(32), ref_end=42, alt_end=42)
+    assert windows.windows[ref].end == windows.windows[alt].end == 45
     windows.add_pair(WINDOW, changed(35), ref_end=62, alt_end=62)
     assert windows.windows[ref].end == 64, "the trunk is run as far as any of its branches needs it"
-    assert windows.windows[alt].end == 44
+    assert windows.windows[alt].end == 45
+
+
+@pytest.mark.parametrize("window", [1024, 1500, 8000, 8191, 8192])
+def test_branches_of_long_windows_leave_at_whole_vectors(window: int) -> None:
+    grid = Grid(window)
+    starts = {grid.start(n_same) for n_same in range(window)}
+    assert {start % 8 for start in starts} == {0}
+    assert all(0 <= n_same - 1 - grid.start(n_same) < window // 32 for n_same in range(1, window))
+
+
+@pytest.mark.parametrize("window", [64, 1023, 1024, 8191, 8192])
+def test_middle_of_either_strand_is_one_place(window: int) -> None:
+    """SNVs in the middle leave together, on both strands; none runs a step of the grid further than it must."""
+    grid = Grid(window, end_step=8)
+    forward, reverse = window // 2, window - 1 - window // 2
+    assert grid.start(forward) == grid.start(reverse)
+    ends = [grid.end(offset + 1 + 16, window) for offset in (forward, reverse)]
+    assert ends[0] == ends[1] <= forward + 1 + 16 + 1
 
 
 def test_windows_that_share_nothing_run_whole() -> None:

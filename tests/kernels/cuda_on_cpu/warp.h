@@ -147,6 +147,7 @@ template <class T> static void send(ClusterAddress to, T x, ClusterAddress b) {
 static inline void wait_for_phase(SharedBarrier* b, u32 parity) {
     while (b->parity == parity) yield_fibre();
 }
+static inline void wait_for_others(SharedBarrier* b, u32 parity) { wait_for_phase(b, parity); }
 template <class Op> static void meet(const u32* in, int n_in, u32* out, int n_out, Op op) {
     Meeting& m = machine.warps[machine.current / 32];
     int lane = machine.current % 32, phase = m.phase;
@@ -159,6 +160,7 @@ static inline void warp_barrier() { meet(nullptr, 0, nullptr, 0, [](Meeting&) {}
 
 static inline int fresh(int x) { return x; }
 static inline float as_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
+static inline uint4 load_once(const uint4* from) { return *from; }
 static inline u32 as_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
 static inline u32 shuffle(u32 x, int lane) {
     u32 in[2] = {x, u32(lane & 31)}, out;
@@ -221,6 +223,8 @@ static inline u32 transposed(u32 x) {
     });
     return out;
 }
+static inline u32 low_halves(u32 a, u32 b) { return (a & 0xffffu) | b << 16; }
+static inline u32 high_halves(u32 a, u32 b) { return a >> 16 | (b & 0xffff0000u); }
 static inline void copy_async(void* to, const void* from, bool is_there) {
     if (is_there) memcpy(to, from, 16);
     else memset(to, 0, 16);

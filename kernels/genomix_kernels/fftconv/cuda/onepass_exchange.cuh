@@ -78,6 +78,14 @@ DEVICE void put(int first, const Sink& sink, const typename Sink::template Aside
     }
 }
 
+// Those of a block's transform of complex numbers over its slots: the same for all words
+struct RootsOfBlock {
+    Tile r, i;
+    DEVICE void read(int root, Tile& re, Tile& im) const {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) re[j] = r[root], im[j] = i[root];
+    }
+};
 DEVICE void Row::read_tiles(Words& re, Words& im) const {
 #pragma unroll
     for (int j = 0; j < P; j += 4)
@@ -161,14 +169,6 @@ template <class Sink> DEVICE void Row::store(Words& re, Words& im, const Sink& s
 #if CLUSTER > 1
 constexpr int PLANE = 512 * P;  // bytes of the slots (s, c)
 
-// those of a block's transform over slots: the same for all of its words
-struct RootsOfBlock {
-    Tile r, i;
-    DEVICE void read(int root, Tile& re, Tile& im) const {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) re[j] = r[root], im[j] = i[root];
-    }
-};
 template <bool IS_BACKWARD> DEVICE void Row::over_slots() const {
     Tile re[W], im[W];
     RootsOfBlock roots;

@@ -64,7 +64,10 @@ struct Meetings {
         warp_barrier();
         if (Lane().lane < CLUSTER) arrive_there(address_in_block(ready, Lane().lane));
     }
-    DEVICE void wait_until_ready() { wait(ready, 2); }
+    DEVICE void wait_until_ready() {
+        wait_for_others(ready, parities >> 2 & 1);
+        parities ^= 4;
+    }
 };
 #else
 struct Meetings {

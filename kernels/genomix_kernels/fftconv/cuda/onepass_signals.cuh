@@ -1,6 +1,6 @@
 // What the one-pass convolutions read and write: signals, filters and their transforms.
 //
-// Defined by the caller: P, W, CLUSTER, VECTOR (tokens at once: 1, 2, 4 or 8).
+// Defined by the caller: P, W, CLUSTER, IS_COMPLEX, VECTOR (neighbours at once: 1, 2, 4 or 8).
 #pragma once
 
 constexpr int M = 256 * P * W, N = CLUSTER * M;  // points of a block and of a row
@@ -68,8 +68,17 @@ struct Filter {
     const float* h;
     int filter_len;
     template <int COUNT> DEVICE void load(int n, float (&v)[COUNT]) const {
+        if (COUNT % 4 == 0 && VECTOR >= 4) {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) v[i] = n + i < filter_len ? h[n + i] : 0.0f;
+            for (int i = 0; i < COUNT; i += 4) {
+                float4 x = {0.0f, 0.0f, 0.0f, 0.0f};
+                if (n + i < filter_len) x = *reinterpret_cast<const float4*>(h + n + i);
+                v[i] = x.x, v[i + 1] = x.y, v[i + 2] = x.z, v[i + 3] = x.w;
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i) v[i] = n + i < filter_len ? h[n + i] : 0.0f;
+        }
     }
 };
 
@@ -135,7 +144,9 @@ struct Spectrum {
         skips = pack_fp16(skip, skip), shrinks = pack_fp16(shrink, shrink);
     }
     template <bool IS_CONJUGATE> DEVICE void times_tile(Tile& re, Tile& im, int j) const {
-        const uint4 r = vectors[2 * j * 32], c = vectors[(2 * j + 1) * 32];
+        // where a block takes several rows, the next one finds it in the first-level cache
+        const uint4 r = IS_COMPLEX ? load_once(vectors + 2 * j * 32) : vectors[2 * j * 32];
+        const uint4 c = IS_COMPLEX ? load_once(vectors + (2 * j + 1) * 32) : vectors[(2 * j + 1) * 32];
         const Tile hr = {r.x, r.y, r.z, r.w}, hi = {c.x, c.y, c.z, c.w};
 #pragma unroll
         for (int i = 0; i < 4; ++i)
@@ -151,8 +162,15 @@ struct Sums {
     template <int COUNT> struct Aside {};
     template <int COUNT> DEVICE void fetch(int n, Aside<COUNT>& aside) const {}
     template <int COUNT> DEVICE void store(int n, const float (&v)[COUNT], const Aside<COUNT>& aside) const {
+        if (IS_COMPLEX && VECTOR >= 4 && COUNT % 4 == 0) {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i)
-            if (n + i < filter_len) dh[n + i] = scale * v[i];
+            for (int i = 0; i < COUNT; i += 4)
+                if (n + i < filter_len)
+                    *reinterpret_cast<float4*>(dh + n + i) = {scale * v[i], scale * v[i + 1], scale * v[i + 2], scale * v[i + 3]};
+        } else {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i)
+                if (n + i < filter_len) dh[n + i] = scale * v[i];
+        }
     }
 };

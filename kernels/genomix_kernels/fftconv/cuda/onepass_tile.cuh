@@ -9,7 +9,8 @@
 //
 // Frequencies are shifted by a fraction: exp(-2 pi i m (k + f) / (256 P)). See onepass_row.cuh for the reason.
 //
-// Defined by the caller: P (1, 2, 4 or 8), CLUSTER. Scaled so that a transform keeps the sum of squares.
+// Defined by the caller: P (1, 2, 4 or 8), CLUSTER, IS_COMPLEX (what rows consist of). Scaled so that a transform keeps the
+// sum of squares.
 #pragma once
 
 typedef u32 Tile[4];
@@ -26,7 +27,7 @@ struct Lane {
 // What a warp needs of the tables of `tables` in onepass_tables.py: vectors of four words for each lane.
 constexpr int ROOTS = P == 8 ? 4 : P / 2;
 enum Vector { M1, TWIDDLE = 2, N1 = 4, TWIDDLE_BACK = 6, M2 = 8, FIRST_ROOT = 10, BLOCK_ROOTS = 10 + 2 * ROOTS };
-constexpr int VECTORS = BLOCK_ROOTS + (CLUSTER > 1 ? 2 : 0);
+constexpr int VECTORS = BLOCK_ROOTS + (CLUSTER > 1 || IS_COMPLEX ? 2 : 0);
 
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps

@@ -26,9 +26,6 @@ DEVICE void negated(u32 (&y)[4], const u32 (&x)[4]) {
     for (int k = 0; k < 4; ++k) y[k] = x[k] ^ 0x80008000u;
 }
 
-DEVICE u32 low_halves(u32 first, u32 second) { return (first & 0xffffu) | second << 16; }
-DEVICE u32 high_halves(u32 first, u32 second) { return first >> 16 | (second & 0xffff0000u); }
-
 // c = x y^T, or added to it
 template <bool ADDS> DEVICE void times(float (&c)[2][4], const u32 (&x)[4], const u32 (&y)[4]) {
 #pragma unroll

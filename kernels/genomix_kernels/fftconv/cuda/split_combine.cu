@@ -1,61 +1,95 @@
-// The real part of long rows, put together from SEGMENTS rows of complex numbers each, each with a scale of its own. Every
-// `step`-th row of the planes is one.
+// The real part of long rows, put together from SEGMENTS rows of complex numbers each, each with a scale of its own.
 //
 // Defined by the caller, besides what split_segments.cuh asks for, VECTOR and FP16: IS_FILTER (the result is in fp32 and ends
 // after `seqlen` taps), HAS_POST, SECOND (another result: 1 without a gate, 2 with a gate of its own), BLOCKS (of a
 // multiprocessor).
 
+constexpr int COUNT = TOKENS / 2;  // words of a lane
+
 KERNEL void __launch_bounds__(THREADS, BLOCKS) split_combine(
-    const u32* planes, const float* scales, const Element* post, const Element* second_gate, void* y, Element* second,
-    i64 first_channel, i64 batch, i64 channels, i64 step, i64 seqlen, i64 post_batch, i64 post_channel, i64 second_batch,
-    i64 second_channel) {
+    const u32* planes, const float* scales, const uint4* matrix, const Element* post, const Element* second_gate, void* y,
+    Element* second, i64 first_channel, i64 batch, i64 channels, i64 seqlen, i64 post_batch, i64 post_channel,
+    i64 second_batch, i64 second_channel) {
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
-    const int n = first_word();
+    const Lane at;
+    const int first = first_word();
+    planes += row * SEGMENTS * N + first + COUNT * at.g, scales += row * SEGMENTS;
+    // of a step over residues a lane has two: real and imaginary parts are neighbouring rows of a right factor
+    const auto residue = [&at](int k, int i) { return 8 * k + at.t + 4 * i; };
+    u32 words[BY_RESIDUES][2][2][COUNT];
+    float scale[BY_RESIDUES][2], most = 0.0f;
+#pragma unroll
+    for (int k = 0; k < BY_RESIDUES; ++k)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const int q = residue(k, i);
+            const bool is_one = SEGMENTS % 8 == 0 || q < SEGMENTS;
+            scale[k][i] = is_one ? scales[q] : 0.0f;
+            most = fmaxf(most, scale[k][i]);
+#pragma unroll
+            for (int part = 0; part < 2; ++part) {
+                if (is_one) read_words(planes + q * N + 16 * P * part, words[k][i][part]);
+                else
+#pragma unroll
+                    for (int j = 0; j < COUNT; ++j) words[k][i][part][j] = 0u;
+            }
+        }
+    most = greatest(most);
+    // scales are powers of two times what all of them have in common
+    u32 right[BY_RESIDUES][COUNT][2][2];
+#pragma unroll
+    for (int k = 0; k < BY_RESIDUES; ++k)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const u32 factor = pack_fp16(scale[k][i] / most, scale[k][i] / most);
+#pragma unroll
+            for (int j = 0; j < COUNT; ++j) {
+                const u32 re = half_mul(words[k][i][0][j], factor), im = half_mul(words[k][i][1][j], factor);
+                right[k][j][0][i] = low_halves(re, im), right[k][j][1][i] = high_halves(re, im);
+            }
+        }
+
     constexpr float SHARE = 1.0f / SEGMENTS;
 #if IS_FILTER
     typedef Sums Sink;
-    const Sink sink{static_cast<float*>(y) + d * seqlen, int(seqlen), SHARE};
+    const Sink sink{static_cast<float*>(y) + d * seqlen, int(seqlen), SHARE * most};
 #else
     typedef Output<HAS_POST, SECOND> Sink;
     const i64 to = (b * channels + d) * seqlen;
     const Sink sink{static_cast<Element*>(y) + to, second + to, post + b * post_batch + d * post_channel,
-                    second_gate + b * second_batch + d * second_channel, int(seqlen), SHARE};
+                    second_gate + b * second_batch + d * second_channel, int(seqlen), SHARE * most};
 #endif
-    u32 re[SEGMENTS][TOKENS], im[SEGMENTS][TOKENS];
-    planes += row * step * SEGMENTS * N + n, scales += row * SEGMENTS;
+#pragma unroll 1
+    for (int tile = 0; tile < BY_SEGMENTS; ++tile) {
+        // segments g and g + 8 of the tile, both halves
+        typename Sink::template Aside<TOKENS> aside[2][2];
+        const auto place = [&](int i, int e) { return N * (16 * tile + at.g + 8 * i) + first + TOKENS * at.t + 16 * P * e; };
+        const auto is_one = [&](int i) { return SEGMENTS % 16 == 0 || 16 * tile + at.g + 8 * i < SEGMENTS; };
 #pragma unroll
-    for (int s = 0; s < SEGMENTS; ++s) {
-        read_words(planes + residue_of(s) * N, re[s]);
-        read_words(planes + residue_of(s) * N + 16 * P, im[s]);
-    }
-    constexpr int STEP = SEGMENTS > 16 ? SEGMENTS / 4 : SEGMENTS;  // registers hold no more at once
-    typename Sink::template Aside<TOKENS> aside[STEP][2];
-    float v[SEGMENTS][2][TOKENS];
+        for (int i = 0; i < 2; ++i)
 #pragma unroll
-    for (int i = 0; i < 2 * STEP; ++i)
-        if (STEP == SEGMENTS) sink.fetch(N * (i / 2) + n + 16 * P * (i % 2), aside[i / 2][i % 2]);
+            for (int e = 0; e < 2; ++e)
+                if (is_one(i)) sink.fetch(place(i, e), aside[i][e]);
+        float sums[COUNT][2][4];
 #pragma unroll
-    for (int j = 0; j < TOKENS; ++j)
+        for (int k = 0; k < BY_RESIDUES; ++k) {
+            u32 left[4];
+            read_matrix(matrix, tile * BY_RESIDUES + k, left);
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
-            Points r, i;
+            for (int j = 0; j < COUNT; ++j)
 #pragma unroll
-            for (int s = 0; s < SEGMENTS; ++s) {
-                const float scale = scales[residue_of(s)];
-                r[s] = scale * (e ? high_fp16(re[s][j]) : low_fp16(re[s][j]));
-                i[s] = scale * (e ? high_fp16(im[s][j]) : low_fp16(im[s][j]));
-            }
-            over_residues(r, i);
-#pragma unroll
-            for (int s = 0; s < SEGMENTS; ++s) v[s][e][j] = r[s];
+                for (int e = 0; e < 2; ++e)
+                    if (k == 0) product_alone_fp16(sums[j][e], left, right[k][j][e][0], right[k][j][e][1]);
+                    else product_fp16(sums[j][e], left, right[k][j][e][0], right[k][j][e][1]);
         }
 #pragma unroll
-    for (int start = 0; start < SEGMENTS; start += STEP) {
+        for (int i = 0; i < 2; ++i)
 #pragma unroll
-        for (int i = 0; i < 2 * STEP; ++i)
-            if (STEP < SEGMENTS) sink.fetch(N * (start + i / 2) + n + 16 * P * (i % 2), aside[i / 2][i % 2]);
+            for (int e = 0; e < 2; ++e) {
+                float v[TOKENS];
 #pragma unroll
-        for (int i = 0; i < 2 * STEP; ++i)
-            sink.store(N * (start + i / 2) + n + 16 * P * (i % 2), v[start + i / 2][i % 2], aside[i / 2][i % 2]);
+                for (int j = 0; j < COUNT; ++j) v[j] = sums[j][e][2 * i], v[COUNT + j] = sums[j][e][2 * i + 1];
+                if (is_one(i)) sink.store(place(i, e), v, aside[i][e]);
+            }
     }
 }

@@ -1,5 +1,5 @@
-// Rows of split_columns, times the spectrum of their filter or its conjugate, in place. A cluster takes `each` rows of one
-// residue, which share its tables.
+// Rows of split_columns, times the spectrum of their filter or its conjugate, in place. A block or cluster takes a row: with
+// several, one after the other, it took longer.
 //
 // Defined by the caller, besides P, W, CLUSTER, TWISTS, COLUMNS and FP16: SEGMENTS, IS_ADJOINT, SKIP (the skip's type), BLOCKS
 // (of a multiprocessor).
@@ -8,20 +8,18 @@ constexpr int TOP = 2;  // |transform| <= 2^3.5 sqrt(N), times 9 at most for fil
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_convolve(
     u32* planes, const Loudness* loudness, float* scales, const u32* spectra, const SKIP* skip, const uint4* tables,
-    const uint2* roots, i64 first_channel, i64 batch, i64 rows, i64 each) {
+    const uint2* roots, i64 first_channel, i64 batch) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), first = block_index() / CLUSTER * each;
+    const i64 residue = block_index_y(), r = block_index() / CLUSTER, d = first_channel + r / batch;
+    const i64 place = r * SEGMENTS + residue;
     const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+    const Spectrum spectrum(spectra, d * SEGMENTS + residue, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
+    prefetch_bytes(spectrum.vectors - row.at.lane, 1024 * P, row.at.lane, 32);
     roots += residue * ROOTS_OF_ROW;
-    for (i64 r = first; r < min(rows, first + each); ++r) {
-        const i64 d = first_channel + r / batch, place = r * SEGMENTS + residue;
-        const Spectrum spectrum(spectra, d * SEGMENTS + residue, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
-        prefetch_bytes(spectrum.vectors - row.at.lane, 1024 * P, row.at.lane, 32);
-        Words re, im;
-        const float down = load_row(row, re, im, planes + place * N, loudness + r * (N / 2 / COLUMNS), roots, TOP);
+    Words re, im;
+    const float down = load_row(row, re, im, planes + place * N, loudness + r * (N / 2 / COLUMNS), roots, TOP);
 #pragma unroll
-        for (int j = 0; j < P; ++j) spectrum.times_tile<IS_ADJOINT>(re[j], im[j], j);
-        store_row(row, re, im, planes + place * N, roots);
-        if (row.rank == 0 && thread_index() == 0) scales[place] = down * spectrum.scale * (GROWTH * GROWTH);
-    }
+    for (int j = 0; j < P; ++j) spectrum.times_tile<IS_ADJOINT>(re[j], im[j], j);
+    store_row(row, re, im, planes + place * N, roots);
+    if (row.rank == 0 && thread_index() == 0) scales[place] = down * spectrum.scale * (GROWTH * GROWTH);
 }

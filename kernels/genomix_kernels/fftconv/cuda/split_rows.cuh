@@ -1,23 +1,30 @@
-// Rows of complex numbers in memory, transformed in place by a cluster: what onepass_row.cuh does with real ones.
+// Rows of complex numbers in memory, transformed in place by a block or a cluster: what onepass_row.cuh does with real ones.
 //
 // A row of N words: word n, where n % 32 P < 16 P, holds the real parts of numbers n and n + 16 P, word n + 16 P their
 // imaginary parts. So words are as a thread has them: a pair of columns and TOGETHER tiles are neighbours in memory, and
 // those of a warp follow one another. A thread writes where it has read.
 //
-// The blocks of a cluster take a complex transform over s with a shift of the row's own, as the warps of a block do.
+// The blocks of a cluster take a complex transform over s with a shift of the row's own, as the warps of a block do. Where a
+// block has a row to itself, each thread does the latter with what it has read.
 //
 // Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one).
 #pragma once
 
 constexpr int COLUMNS_OF_TILE = 16 * P;
 // what a word is multiplied by before a transform over blocks, which multiplies the root of the mean square by sqrt(CLUSTER)
-constexpr u32 SHRINK = CLUSTER > 4 ? 0x34003400u : 0x38003800u;                     // 1/4 or 1/2, twice
+constexpr u32 SHRINK = CLUSTER > 4 ? 0x34003400u : CLUSTER > 1 ? 0x38003800u : 0x3c003c00u;  // 1/4, 1/2 or 1, twice
 constexpr float GROWTH = CLUSTER == 2 || CLUSTER == 8 ? 1.41421356237f : 1.0f;  // undoes both
 constexpr int ROOTS_OF_ROW = CLUSTER / 2;
 
 // The largest magnitude of some neighbouring words, and what they are to be multiplied by
 typedef float2 Loudness;
 
+// that of a thread's first word, of a row's
+DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
+    return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
+}
+
+#if CLUSTER > 1
 template <bool IS_BACKWARD, int SIZE>
 DEVICE void over_blocks_level(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], const uint2* roots) {
     constexpr int COUNT = CLUSTER / SIZE;
@@ -61,7 +68,7 @@ DEVICE void write_words(u32* to, const u32 (&x)[TOGETHER][CLUSTER], int s) {
 DEVICE float load_row(
     const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
     const int n = row.first();
-    loudness += (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
+    loudness = loudness_of(loudness, n);
     u32 r[SLICES][TOGETHER][CLUSTER], i[SLICES][TOGETHER][CLUSTER];
     float most = 0.0f;
 #pragma unroll
@@ -119,3 +126,74 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
         }
     }
 }
+#else
+constexpr int UNITS = P / W;
+
+DEVICE void read_tile(const u32* from, Tile& x) {
+    const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
+    x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
+}
+DEVICE void write_tile(u32* to, const Tile& x) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
+
+DEVICE float load_row(
+    const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
+    const int n = row.first();
+    loudness = loudness_of(loudness, n);
+    Tile r[UNITS][W], i[UNITS][W];
+    float most = 0.0f;
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u)
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            read_tile(z + n + Row::further(u, s, 0), r[u][s]);
+            read_tile(z + n + Row::further(u, s, 1), i[u][s]);
+            most = fmaxf(most, loudness[Row::further(u, s, 0) / (2 * COLUMNS)].x);
+        }
+    const Scale scale(row.largest(most), top);  // from here on all threads have read what was in the slots before
+    RootsOfBlock of_block;
+    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u) {
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            const float up = scale.up * loudness[Row::further(u, s, 0) / (2 * COLUMNS)].y;
+            const u32 factor = pack_fp16(up, up);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) r[u][s][j] = half_mul(r[u][s][j], factor), i[u][s][j] = half_mul(i[u][s][j], factor);
+        }
+        over_tiles<false, W>(r[u], i[u], of_block);
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            const Tile &x = r[u][s], &y = i[u][s];
+            *row.slot_of_unit(u, reversed(s, W), 0) = make_uint4(x[0], x[1], x[2], x[3]);
+            *row.slot_of_unit(u, reversed(s, W), 1) = make_uint4(y[0], y[1], y[2], y[3]);
+        }
+    }
+    barrier();
+    row.read_tiles(re, im);
+    transform<false>(re, im, row.tables);
+    return scale.down;
+}
+DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2* roots) {
+    transform_back<false>(re, im, row.tables);
+    row.write_tiles(re, im);
+    const int n = row.first();
+    barrier();
+    RootsOfBlock of_block;
+    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u) {
+        Tile r[W], i[W];
+#pragma unroll
+        for (int s = 0; s < W; ++s) {
+            const uint4 x = *row.slot_of_unit(u, reversed(s, W), 0), y = *row.slot_of_unit(u, reversed(s, W), 1);
+            r[s][0] = x.x, r[s][1] = x.y, r[s][2] = x.z, r[s][3] = x.w;
+            i[s][0] = y.x, i[s][1] = y.y, i[s][2] = y.z, i[s][3] = y.w;
+        }
+        over_tiles<true, W>(r, i, of_block);
+#pragma unroll
+        for (int s = 0; s < W; ++s)
+            write_tile(z + n + Row::further(u, s, 0), r[s]), write_tile(z + n + Row::further(u, s, 1), i[s]);
+    }
+}
+#endif

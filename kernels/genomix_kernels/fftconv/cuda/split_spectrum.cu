@@ -1,7 +1,9 @@
 // The transforms of filters that split_columns has taken apart, in place: what onepass_spectrum makes, but of rows of complex
-// numbers. A cluster takes a row.
+// numbers. A block or a cluster takes a row.
+//
+// Defined by the caller: as for split_convolve, but for the skip.
 
-KERNEL void __launch_bounds__(32 * W) split_spectrum(
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_spectrum(
     u32* spectra, const Loudness* loudness, const uint4* tables, const uint2* roots) {
     SHARED_BYTES;
     const i64 d = block_index() / CLUSTER, residue = block_index_y();

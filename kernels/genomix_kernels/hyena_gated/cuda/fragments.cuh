@@ -19,6 +19,8 @@ struct Place {
     DEVICE Place() : lane(thread_index() % 32), warp(thread_index() / 32), g(lane / 4), t(lane % 4) {}
     // the first token of a segment of 8, where a tile is 64 rows one after the other
     DEVICE int token(int hh, int ch) const { return warp * WARP_TOKENS + (g + 8 * hh) * CHUNK + 32 * ch + 8 * t; }
+    // the first token of the row of a half
+    DEVICE int row(int hh) const { return warp * WARP_TOKENS + (g + 8 * hh) * CHUNK; }
     // the mode of value i of 4, where columns are modes
     DEVICE int mode(int i) const { return 8 * (i / 2) + 2 * t + i % 2; }
 };

@@ -114,6 +114,10 @@ DEVICE void times_mode_table(float (&y)[8][4], const float (&s)[2][4], const uin
 
 // Scans over rows: value i of a lane belongs to mode `Place.mode(i)`
 
+// sum + weight x, where an infinite weight of nothing is nothing. A pole that is being trained may become positive: over a
+// short sequence such a mode is as good as any, but over the rest of a tile, where there is nothing, it exceeds fp32.
+DEVICE float plus_weighted(float weight, float x, float sum) { return x == 0.0f ? sum : fmaf(weight, x, sum); }
+
 struct Decays {
     float row[4];               // of one row
     float before[4], after[4];  // of the rows of a half before and after row g
@@ -140,14 +144,16 @@ template <bool IS_BACKWARD> DEVICE void scan_rows(float (&x)[2][4], float (&tota
 #pragma unroll
         for (int step = 1; step < 8; step *= 2) {
             int source = (at.lane + (IS_BACKWARD ? 4 : -4) * step) & 31;
-            float weight = from_start >= step ? decay : 0.0f;
 #pragma unroll
-            for (int hh = 0; hh < 2; ++hh) x[hh][i] = fmaf(weight, shuffle(x[hh][i], source), x[hh][i]);
+            for (int hh = 0; hh < 2; ++hh) {
+                float other = shuffle(x[hh][i], source);
+                x[hh][i] = plus_weighted(decay, from_start >= step ? other : 0.0f, x[hh][i]);
+            }
             decay *= decay;
         }
         int end = IS_BACKWARD ? at.t : 28 + at.t;
         float half = shuffle(x[FIRST][i], end);
-        x[1 - FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i) * decays.row[i], half, x[1 - FIRST][i]);
+        x[1 - FIRST][i] = plus_weighted(decays.rows<IS_BACKWARD>(i) * decays.row[i], half, x[1 - FIRST][i]);
         total[i] = shuffle(x[1 - FIRST][i], end);
     }
 }
@@ -165,8 +171,8 @@ DEVICE void states_at_rows(float (&x)[2][4], const float (&start)[4], const Deca
         // the first row of the second half comes after the last of the first half, which the wrapped shuffle gave
         second = from_start == 0 ? first : second;
         first = from_start == 0 ? 0.0f : first;
-        x[FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i), start[i], first);
-        x[1 - FIRST][i] = fmaf(decays.rows<IS_BACKWARD>(i) * d4 * d4, start[i], second);
+        x[FIRST][i] = plus_weighted(decays.rows<IS_BACKWARD>(i), start[i], first);
+        x[1 - FIRST][i] = plus_weighted(decays.rows<IS_BACKWARD>(i) * d4 * d4, start[i], second);
     }
 }
 
@@ -192,13 +198,13 @@ DEVICE void chain_warps(const float* totals, float (&state)[4], float (&start)[4
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             start[i] = warp == at.warp ? running[i] : start[i];
-            running[i] = fmaf(decay[i], running[i], total[i]);
-            sum[i] = fmaf(decay[i], sum[i], total[i]);
+            running[i] = plus_weighted(decay[i], running[i], total[i]);
+            sum[i] = plus_weighted(decay[i], sum[i], total[i]);
         }
     }
     // decayed at once, not warp by warp: over a million tokens the rounding of each step would add up
 #pragma unroll
-    for (int i = 0; i < 4; ++i) state[i] = fmaf(whole[i], state[i], sum[i]);
+    for (int i = 0; i < 4; ++i) state[i] = plus_weighted(whole[i], state[i], sum[i]);
 }
 DEVICE void leave_total(float* totals, const float (&total)[4], const Place& at) {
     if (at.g != 0) return;

@@ -175,6 +175,10 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) modal_backward(
         float start[4];
         chain_warps<false>(shared.totals[stage], state, start, modes, at);
         states_at_rows<false>(states, start, decays, at);
+        // a mode that grows may be infinite beyond the sequence, where it would be multiplied by 0
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            if (first_token + at.row(i / 4) >= seqlen) states[i / 4][i % 4] = 0.0f;
         chain_warps<true>(shared.later_totals[stage], later, start, modes, at);
         states_at_rows<true>(afters, start, decays, at);
         of_modes(modes.r, at, residue);
