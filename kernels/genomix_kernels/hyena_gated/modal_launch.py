@@ -20,6 +20,9 @@ from genomix_kernels.hyena_gated.streams import Streams
 CHUNK = 64
 ROWS = 64
 
+FEWEST_ROWS = 16
+"""Of a tile for sequences that such a tile holds: most rows of a larger one would be empty."""
+
 STATES_TILE = ROWS * CHUNK
 """Tokens that the pass over states alone takes at a time."""
 
@@ -82,7 +85,7 @@ def modal_forward(
     final = torch.empty(batch, channels, n_modes, **like)
     saved_tile = backward_tile(streams, seqlen, featurizer)
     tuning = _tuned(FORWARD if seqlen > SHORT else SHORT_FORWARD, streams, seqlen, saved_tile)
-    tile = ROWS * tuning.chunk * tuning.chunks
+    tile = _rows(seqlen) * tuning.chunk * tuning.chunks
     n_saved = triton.cdiv(seqlen, saved_tile)
     saved = torch.empty(batch, channels, n_saved, n_modes, **like) if saves else None
     n_splits, n_tiles = _splits(channels, seqlen, tile)
@@ -103,7 +106,7 @@ def modal_forward(
         row_stream=rows[0], row_channel=rows[1], HAS_FEATURIZER=featurizer is not None,
         HAS_Q=streams.q is not None, HAS_V=streams.v is not None, HAS_SKIP=inner.skip is not None,
         HAS_TAIL=tail is not None, HAS_START=start is not None, HAS_FINAL=wants_final,
-        IS_WHOLE=seqlen % tile == 0, HAS_SAVED=saves, SAVED_ROWS=saved_tile * ROWS // tile,
+        IS_WHOLE=seqlen % tile == 0, HAS_SAVED=saves, SAVED_ROWS=saved_tile * _rows(seqlen) // tile,
         ROUNDS=inner.rounds_before_skip and inner.skip is not None, **common, NS=tuning.chunks,
         STAGES=tuning.stages, PREFETCHES=tuning.prefetches, num_warps=tuning.warps, maxnreg=tuning.registers,
     )  # fmt: skip
@@ -170,7 +173,7 @@ def _backward_q(
     batch, channels, seqlen = k.shape
     for each in (streams, d_streams):
         assert all(x is not None and x.stride() == each.k.stride() for x in each), "streams differ in strides"
-    all_tiles = triton.cdiv(seqlen, ROWS * CHUNK)
+    all_tiles = triton.cdiv(seqlen, _rows(seqlen) * CHUNK)
     n_tiles = triton.cdiv(all_tiles, min(triton.cdiv(ENOUGH_PROGRAMS, batch * channels), all_tiles))
     n_splits = triton.cdiv(all_tiles, n_tiles)
     n_featurizer = featurizer.h.shape[1]
@@ -200,7 +203,7 @@ def _filter_backward(
     k = streams.k
     batch, channels, seqlen = k.shape
     n_modes = inner.log_poles.shape[1]
-    tile = ROWS * CHUNK * tuning.chunks
+    tile = _rows(seqlen) * CHUNK * tuning.chunks
     assert d_final is None or seqlen % tile == 0, "the gradient of a final state inside a tile is not taken"
     like: dict[str, Any] = dict(device=k.device, dtype=torch.float32)
     n_splits, n_tiles = _splits(channels, seqlen, tile)
@@ -231,15 +234,21 @@ def _filter_backward(
 
 def backward_tile(streams: Streams, seqlen: int, featurizer: Taps | None = None) -> int:
     """Return the tokens of a tile of the backward pass, before each of which the forward pass saves the state."""
-    return ROWS * CHUNK * (1 if featurizer is not None else _tuned(BACKWARD, streams, seqlen).chunks)
+    return _rows(seqlen) * CHUNK * (1 if featurizer is not None else _tuned(BACKWARD, streams, seqlen).chunks)
 
 
 def _tuned(table: dict[bool, Tuning], streams: Streams, seqlen: int, least: int = 1) -> Tuning:
     """Return what was measured to be best, with tiles of at least ``least`` tokens and not much longer than needed."""
     tuning = table[streams.q is not None or streams.v is not None]
     chunk = tuning.chunk or CHUNK
-    needed = triton.next_power_of_2(triton.cdiv(seqlen, ROWS * chunk))
-    return tuning._replace(chunk=chunk, chunks=max(min(tuning.chunks, needed), least // (ROWS * chunk)))
+    row = _rows(seqlen) * chunk
+    needed = triton.next_power_of_2(triton.cdiv(seqlen, row))
+    return tuning._replace(chunk=chunk, chunks=max(min(tuning.chunks, needed), least // row))
+
+
+def _rows(seqlen: int) -> int:
+    """Return the rows of a tile."""
+    return FEWEST_ROWS if seqlen <= FEWEST_ROWS * CHUNK else ROWS
 
 
 def _splits(channels: int, seqlen: int, tile: int) -> tuple[int, int]:
@@ -305,7 +314,7 @@ def _of_modes(inner: Modes, k: Tensor) -> dict[str, Any]:
     is_split = k.dtype is not torch.float32
     return dict(
         N_MODES=n_modes, N=max(triton.next_power_of_2(n_modes), 16), IS_SPLIT=is_split,
-        IN_BF16=is_split and k.is_cuda, M=ROWS, C=CHUNK, PRECISION="ieee" if is_split else "tf32x3",
+        IN_BF16=is_split and k.is_cuda, M=_rows(k.shape[2]), C=CHUNK, PRECISION="ieee" if is_split else "tf32x3",
     )  # fmt: skip
 
 
