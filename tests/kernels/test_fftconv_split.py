@@ -1,4 +1,4 @@
-"""Long convolutions split among clusters: the CUDA source on a CPU, with small blocks and short rows, and on a GPU."""
+"""Long convolutions in pieces: the CUDA source on a CPU, with small blocks and short rows, and on a GPU."""
 
 from collections.abc import Callable
 from functools import partial
@@ -170,18 +170,23 @@ def test_a_spectrum_of_another_length_is_refused() -> None:
         convolve(torch.zeros(1, 1, 300_000, dtype=torch.bfloat16), torch.zeros(5, 4, dtype=torch.int32), None)
 
 
-def test_it_serves_by_name_only_and_says_what_it_cannot_take() -> None:
+def test_it_says_what_it_cannot_take() -> None:
     h, skip = torch.zeros(1, 8), torch.zeros(1)
-    for seqlen, said in ((131072, "not between 131073 and 4194304"), (300_000, "CPU")):
+    for seqlen, said in ((131_072, "not between 131073 and 4194304"), (300_000, "CPU")):
         u = torch.zeros(1, 1, seqlen, dtype=torch.bfloat16)
         with pytest.raises(ValueError, match=said):
             fftconv(u, h, skip, backend="cuda_split")
-    priorities = {backend.name: backend.priority for backend in implementations("fftconv")}
-    assert priorities["cuda_split"] < priorities["torch_fft"] < priorities["cuda_phased"]
     assert choose("fftconv", "auto", u, h, skip, None, None, False).name == "torch_fft"
 
 
-LENGTHS = [300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
+def test_it_comes_first_where_it_is_faster() -> None:
+    priorities = {backend.name: backend.priority for backend in implementations("fftconv")}
+    assert priorities["cuda_split"] > priorities["cuda_cluster"] > priorities["cuda_phased"] > priorities["torch_fft"]
+    # up to a million tokens a block has a row to itself, and no clusters are needed
+    assert [split_cuda.oldest_capability(n) for n in (300_000, 1 << 20, 1 << 21)] == [(8, 0), (8, 0), (9, 0)]
+
+
+LENGTHS = [160_000, 300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
 
 
 @pytest.mark.gpu
@@ -194,7 +199,7 @@ class TestOnAGpu:
         for batch, filter_len in ((1, seqlen), (2, seqlen // 3)):
             _check(make_case((batch, 3, seqlen, filter_len), dtype, "cuda", gates=gates))
 
-    @pytest.mark.parametrize("seqlen", [262_145, 1_000_001, 3_000_001])
+    @pytest.mark.parametrize("seqlen", [131_073, 262_145, 1_000_001, 3_000_001])
     def test_odd_lengths(self, seqlen: int) -> None:
         _check(make_case((1, 2, seqlen, seqlen), torch.bfloat16, "cuda"))
 

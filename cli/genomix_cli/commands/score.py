@@ -264,7 +264,8 @@ def command(
     share: Annotated[
         Literal["auto", "always", "never"],
         typer.Option(
-            help="Whether ALT goes on from REF in exact mode; auto: on a CPU.", rich_help_panel=_RUN
+            help="Whether ALT goes on from REF in exact mode; auto: on a CPU, and with large models.",
+            rich_help_panel=_RUN,
         ),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",

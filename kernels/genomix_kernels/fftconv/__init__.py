@@ -151,12 +151,11 @@ register(
     why_unavailable=why_unavailable,
 )  # fmt: skip
 register(
-    "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
+    "fftconv", "cuda_split", priority=37, load=_load_cuda_split, supports=_why_not_cuda_split,
     why_unavailable=why_unavailable,
 )  # fmt: skip
-# below torch_fft, which serves all that it does, until it has run on a GPU: for those who want it by name
 register(
-    "fftconv", "cuda_split", priority=5, load=_load_cuda_split, supports=_why_not_cuda_split,
+    "fftconv", "cuda_phased", priority=30, load=_load_cuda_phased, supports=_why_not_cuda_phased,
     why_unavailable=why_unavailable,
 )  # fmt: skip
 # another library's, for those who want it by name: below torch_fft, which serves all that it does

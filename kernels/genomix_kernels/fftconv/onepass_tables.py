@@ -5,6 +5,7 @@ blocks of a cluster, then over the W warps of each. Part ``q`` of S works at fre
 ``(q + f) / S``, where f is the shift of the whole. Factors are taken in float64 and rounded to fp16 once.
 """
 
+import math
 from functools import cache
 
 import torch
@@ -41,7 +42,12 @@ def tables(
     shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
     # a transform of complex numbers over a block's warps keeps the sum of squares by the first and the last matrix
     has_roots = cluster > 1 or is_complex
-    gain = warps**-0.5 / 4 if has_roots else 1 / 4
+    of_points, of_warps = points**-0.5, warps**-0.5 if has_roots else 1.0
+    if has_roots and points == warps:
+        # both powers of two: what each of them was rounded by would be in every result
+        of_points = 2.0 ** -math.ceil(math.log2(points) / 2)
+        of_warps = 1 / (points * of_points)
+    gain = of_warps / 4
     lane = torch.arange(32)
     word, pair = torch.arange(4), torch.arange(2)
     g, t = (lane // 4)[:, None, None], (lane % 4)[:, None, None]
@@ -54,9 +60,9 @@ def tables(
     size = 256 * points
     parts = [
         unit(left_column * (left_row + shift) / 16, gain),
-        unit(column * (row + shift) / 256, points**-0.5),
+        unit(column * (row + shift) / 256, of_points),
         unit(-right_column * (depth + shift) / 16, gain),
-        unit(-row * (column + shift) / 256, points**-0.5),
+        unit(-row * (column + shift) / 256, of_points),
         unit(left_column * left_row / 16 + 0 * shift, 1 / 4),
         *(unit(power * (row + 16 * column + shift) / size) for power in (4, 2, 1) if 2 * power <= points),
     ]
