@@ -109,8 +109,11 @@ def compose_values(
         (choices if override.key_or_group in options else settings).append(override)
     for override in choices:
         check_option(override, options)
-    if kind == "finetune" and _describes_a_model(parsed):
-        overrides = [*overrides, "model.init=null"]
+    if kind == "finetune":
+        if _describes_a_model(parsed):
+            overrides = [*overrides, "model.init=null"]
+        else:
+            overrides = [*_of_pretrained(parsed), *overrides]
     search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
     chosen = [str(override.input_line) for override in choices]
     known = dotted_keys(_run_hydra(kind, search + chosen))
@@ -142,6 +145,16 @@ def _describes_a_model(overrides: Sequence[Override]) -> bool:
     keys = [override.key_or_group for override in overrides]
     is_described = any(key == "model" or key.startswith("model.") for key in keys)
     return is_described and "model.init" not in keys
+
+
+def _of_pretrained(overrides: Sequence[Override]) -> list[str]:
+    """Return what a task's recipe sets where all weights of a pretrained model are trained; overrides win over it."""
+    given = {override.key_or_group: override.value() for override in overrides}
+    recipe = task_recipes().get(str(given.get("task")))
+    if recipe is None or given.get("method", "full") != "full" or given.get("model.init", "") is None:
+        return []
+    settings = ((group, key, value) for group, own in recipe.pretrained.items() for key, value in own.items())
+    return [f"{group}.{key}={'null' if value is None else value}" for group, key, value in settings]
 
 
 def _misplaced(kind: Kind, key: str, options: dict[str, list[str]]) -> ConfigError | None:

@@ -40,12 +40,14 @@ class TaskRecipe:
         name: ``family/task``.
         benchmark: Name of the data set in the registry; None where the tables are made by the user.
         settings: What differs from the defaults, nested as in YAML.
+        pretrained: What differs from those where all weights of a pretrained model are trained: by group.
         source: Where the settings come from.
     """
 
     name: str
     benchmark: str | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: Mapping[str, Settings] = field(default_factory=dict)
     source: str = "ours"
 
     def to_values(self) -> Settings:
@@ -70,6 +72,9 @@ OUR_DEFAULTS: Settings = {
 }
 """Ours, for a binary task of some thousand sequences; larger sets have larger batches and fewer epochs."""
 
+LARGE_SET = 10_000
+"""Training sequences beyond which there are larger batches and fewer epochs."""
+
 BOTH_STRANDS: Settings = {"data": {"rc_augment": True}, "head": {"both_strands": True}}
 """For labels that know no strand, such as an enhancer or a bound factor; a promoter is read in one direction."""
 
@@ -85,7 +90,14 @@ def task_recipes() -> Mapping[str, TaskRecipe]:
             continue
         task = info.name.partition("/")[2]
         family = FAMILIES[info.family]
-        recipes.append(TaskRecipe(name=f"{family}/{task}", benchmark=info.name, settings=_ours(info)))
+        recipes.append(
+            TaskRecipe(
+                name=f"{family}/{task}",
+                benchmark=info.name,
+                settings=_ours(info),
+                pretrained=_ours_from_pretrained(info),
+            )
+        )
         published, source = _published(info)
         if published:
             recipes.append(
@@ -136,8 +148,8 @@ def chosen_tasks(text: str) -> list[str]:
 
 def _ours(info: BenchmarkSet) -> Settings:
     settings = _copy(OUR_DEFAULTS)
-    n = info.n_sequences.get("train", info.n_total or 0)
-    if n > 10_000:
+    n = _n_train(info)
+    if n > LARGE_SET:
         settings["data"]["batch_size"] = 128
         settings["trainer"] |= {"max_epochs": 20, "patience": 5}
     if n > 60_000:
@@ -160,6 +172,27 @@ def _ours(info: BenchmarkSet) -> Settings:
         # Published without a split, and everybody splits at random: `data.split=cluster` is the stricter reading.
         settings["data"] |= {"split": "random"}
     return settings
+
+
+def _ours_from_pretrained(info: BenchmarkSet) -> dict[str, Settings]:
+    """Return what was measured with human-2m (docs/benchmarks/finetuning.md): the best epoch is the second or third."""
+    is_large = _n_train(info) > LARGE_SET
+    settings: dict[str, Settings] = {"trainer": {"max_epochs": 4 if is_large else 5, "patience": None}}
+    if is_large:
+        settings["data"] = {"batch_size": 256}
+    if any(word in info.name for word in ("prom/", "cnnprom/")):
+        settings["head"] = {"pooling": "window"}  # where in a promoter something stands matters
+    if "nontata" in info.name and info.family == "genomic_benchmarks":
+        settings = {
+            "trainer": {"max_epochs": 4, "patience": None},
+            "optimizer": {"lr": 3e-4},
+            "loss": {"class_weights": "balanced"},
+        }
+    return settings
+
+
+def _n_train(info: BenchmarkSet) -> int:
+    return info.n_sequences.get("train", info.n_total or 0)
 
 
 def _published(info: BenchmarkSet) -> tuple[Settings, str]:

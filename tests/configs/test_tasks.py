@@ -43,6 +43,26 @@ def test_every_recipe_is_of_a_known_set_and_builds() -> None:
     assert len([name for name in task_recipes() if name.startswith("nt/")]) == 18
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["task=gue/prom/prom_300_tata"], (5, None, 64, "window")),
+        (["task=gue/tf/0", "model.init=human-2m", "method=full"], (4, None, 256, "mean")),
+        (["task=gue/tf/0", "trainer.max_epochs=9", "data.batch_size=32"], (9, None, 32, "mean")),
+        (["task=gue/tf/0", "model=hyenadna/tiny-1k"], (20, 5, 128, "mean")),
+        (["task=gue/prom/prom_300_tata", "model.init=null"], (30, 8, 64, "mean")),
+        (["task=gue/prom/prom_300_tata", "method=lora"], (30, 8, 64, "mean")),
+        (["task=gb-published/human_nontata_promoters"], (100, None, 128, "mean")),
+    ],
+)
+def test_all_weights_of_a_pretrained_model_have_settings_of_their_own(
+    overrides: list[str], expected: tuple[int, int | None, int, str]
+) -> None:
+    config, _ = compose("finetune", [*overrides, "data.root=sets"])
+    found = config.trainer.max_epochs, config.trainer.patience, config.data.batch_size, config.head.pooling
+    assert found == expected
+
+
 def test_a_recipe_is_chosen_by_name_and_the_command_line_wins() -> None:
     config, values = compose(
         "finetune", ["task=gue/mouse/3", "data.root=sets", "optimizer.lr=1e-3", "seeds=5"]
