@@ -64,8 +64,9 @@ def _page(folder: Path, result: Mapping[str, Any], runs: Mapping[str, RunRecord]
         for name, found in list(test.items())[:4]
         if name != "loss"
     ]
+    what, name = str(result.get("task") or result.get("benchmark") or "fine-tuning"), folder.resolve().name
     return Page(
-        title=f"{result.get('task') or result.get('benchmark') or 'fine-tuning'}: {folder.resolve().name}",
+        title=what if what.rpartition("/")[2] == name else f"{what}: {name}",
         subtitle=(
             f"{_n_runs(result, runs)}, protocol {result['protocol']}, {result['split']} split, "
             f"method {result['method']}; "

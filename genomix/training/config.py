@@ -46,6 +46,14 @@ class ModelConfig:
     config: AnyConfig = field(default_factory=lambda: get_model(DEFAULT_MODEL).config)
     init: Path | None = None
 
+    @property
+    def description(self) -> str:
+        """Registry name, and the shape where it is another."""
+        shape, registered = self.config, get_model(self.name).config
+        if (shape.n_layers, shape.d_model) == (registered.n_layers, registered.d_model):
+            return self.name
+        return f"{self.name} with {shape.n_layers} layers of width {shape.d_model}"
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any], prefix: str = "model") -> "ModelConfig":
         """Return the config made of values as they stand in YAML."""

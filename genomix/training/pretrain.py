@@ -253,8 +253,9 @@ def _introduce(
     n_parameters = _n_parameters(loop.task.model)
     start = "" if config.init.checkpoint is None else f" from {config.init.checkpoint}"
     screen.say(
-        f"pretraining {config.model.name}{start}, {n_parameters:,} parameters, on {corpus.n_bases('train'):,} bases "
-        f"({corpus.n_bases('valid'):,} for validation, {corpus.n_bases('test'):,} for the test), {device.type}"
+        f"pretraining {config.model.description}{start}, {n_parameters:,} parameters, on "
+        f"{corpus.n_bases('train'):,} bases ({corpus.n_bases('valid'):,} for validation, "
+        f"{corpus.n_bases('test'):,} for the test), {device.type}"
         + (f" x {loop.ranks.n} ({loop.ranks})" if loop.ranks.n > 1 else "")
     )
     windows = loop.stages[-1].windows

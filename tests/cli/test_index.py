@@ -26,7 +26,7 @@ def test_build_keep_and_check(run_genomix: RunGenomix, fasta: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     store = fasta.with_name("x.fa.gmx")
     assert ran.stdout == f"{store}\n"
-    assert "x.fa.gmx: 1 contigs, 3,000 bp; built in" in ran.stderr
+    assert "x.fa.gmx: 1 contig, 3,000 bp; built in" in ran.stderr
     assert TokenStore(store).window("1", 0, 10).tobytes() == b"ACGTacgtNN"
     assert "up to date" in run_genomix("index", "x.fa").stderr
     checked = run_genomix("index", "x.fa", "--check", "--json")

@@ -74,7 +74,8 @@ def command(
                 else "up to date"
             )
             build = f", {rows[-1]['assembly']}" if rows[-1]["assembly"] else ""
-            say(f"{store.path.name}: {len(store.contigs):,} contigs, {store.n_bases:,} bp{build}; {done}")
+            n_contigs = f"{len(store.contigs):,} contig{'s' if len(store.contigs) != 1 else ''}"
+            say(f"{store.path.name}: {n_contigs}, {store.n_bases:,} bp{build}; {done}")
     print(json.dumps(rows, indent=2) if as_json else "\n".join(row["path"] for row in rows))
 
 
