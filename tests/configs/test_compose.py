@@ -226,7 +226,7 @@ def test_a_resumed_run_keeps_its_groups() -> None:
 
 
 def test_a_model_of_another_shape_is_not_called_by_the_registered_name_alone() -> None:
-    registered, _ = compose("pretrain", ["model=sh2/7m", "data.fasta=x.fa", "model.vocab_size=16"])
+    registered, _ = compose("pretrain", ["model=sh2/7m", "data.fasta=x.fa", "model.d_inner=512"])
     changed, _ = compose("pretrain", ["recipe=sh2/bacteria", "data.fasta=x.fa"])
     assert registered.model.description == "sh2/7m"
     assert changed.model.description == "sh2/7m with 4 layers of width 64"
