@@ -60,10 +60,9 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     plan = plan_for(seqlen)
     assert h.shape[1] <= seqlen, f"{h.shape[1]} taps, {seqlen} tokens"
     h = h.float().contiguous()
-    channels = h.shape[0]
-    prepared = torch.empty(channels * plan.segments, plan.points + 4, device=h.device, dtype=torch.int32)
+    prepared = torch.empty(len(h) * plan.segments, plan.points + 4, device=h.device, dtype=torch.int32)
     transform = _transforming(plan, h[None], None, is_filter=True)
-    for first, count in _groups(plan, 1, channels):
+    for first, count in _groups(plan, 1, len(h)):
         transform(prepared[first * plan.segments :], first, count)
     return prepared
 
@@ -153,10 +152,7 @@ def oldest_capability(seqlen: int) -> tuple[int, int]:
 def _taking_apart(
     plan: Plan, x: Tensor, gate: Tensor | None, *, is_filter: bool = False
 ) -> Callable[[Tensor, int, int], Tensor]:
-    """Return what fills planes with the residues of so many channels from one on, and says how loud their columns are.
-
-    Macros and strides are found once, since there are many groups of channels.
-    """
+    """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
     defines = _segment_defines(plan, x, gate) | {
         "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": _blocks_of_gpu(plan),
