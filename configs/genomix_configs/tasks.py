@@ -187,6 +187,9 @@ def _ours_from_pretrained(info: BenchmarkSet) -> dict[str, Settings]:
             "trainer": {"max_epochs": 4, "patience": None},
             "optimizer": {"lr": 3e-4},
             "loss": {"class_weights": "balanced"},
+            # where negatives are of few places, their other strands are what there is more of
+            "data": {"rc_augment": True},
+            "head": {"both_strands": True},
         }
     return settings
 
