@@ -84,7 +84,7 @@ class Probes:
         return hidden[self.rows[here], self.at[here] - begin]
 
 
-LONGER = 8
+OVERHANG = 8
 """The last chunk of a sequence may be longer by such a part of one."""
 
 PROBES = -2
@@ -174,7 +174,7 @@ def _finish(
     With ``rows`` the state is left unchanged; without, what it has room for behind its length may be written to.
     """
     # a last chunk that is a little longer is better than one that is very short
-    n_walked = max(0, (ids.shape[1] - 2 - chunk // LONGER) // chunk * chunk)
+    n_walked = max(0, (ids.shape[1] - 2 - chunk // OVERHANG) // chunk * chunk)
     pieces: list[Tensor] = []
     if n_walked:
         if rows is not None:

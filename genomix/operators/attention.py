@@ -102,14 +102,7 @@ class RotaryAttention(KeepsPrecision):
     def finish(
         self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None = None
     ) -> Float[Tensor, "N L D"]:
-        """Return the outputs at L more tokens that nothing follows, so that they are not added to the cache.
-
-        Args:
-            x: The new inputs.
-            state: Of `init_state` or `extend`; left unchanged.
-            rows: The sequence of the state that each goes on from, which many may; None: each from its own. What is
-                filled of the cache is copied for them, and given back when this returns.
-        """
+        """As in `FinishingMixer`: what is filled of the cache is copied for ``rows``, and nothing is added to it."""
         old, has_padding = _filled(state)
         start, past = state["start"], (state["keys"][:, :, :old], state["values"][:, :, :old])
         if rows is not None:

@@ -173,13 +173,7 @@ class GatedHyena(nn.Module):
     def finish(
         self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None = None
     ) -> Float[Tensor, "N L D"]:
-        """Return the outputs at L more tokens that nothing follows, so that the state after them is not made.
-
-        Args:
-            x: The new inputs.
-            state: Of `init_state` or `extend`; left unchanged.
-            rows: The sequence of the state that each goes on from, which many may; None: each from its own.
-        """
+        """As in `FinishingMixer`."""
         known = self._known(state)
         if rows is not None:
             known = HyenaState(*(tensor.index_select(0, rows) for tensor in known))

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from genomix.operators.state import MixerState
@@ -34,5 +34,21 @@ class Mixer(Protocol):
 
         ``keep`` is False at padding, which may only stand before the first token of a sequence: uneven prompts are
         one batch that ends together.
+        """
+        ...
+
+
+class FinishingMixer(Mixer, Protocol):
+    """A mixer whose state many sequences can go on from at once, where nothing follows them."""
+
+    def finish(
+        self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N L D"]:
+        """Return the outputs at L more tokens that nothing follows, so that the state after them is not made.
+
+        Args:
+            x: The new inputs.
+            state: Of `init_state` or `extend`; left unchanged.
+            rows: The sequence of the state that each goes on from, which many may; None: each from its own.
         """
         ...

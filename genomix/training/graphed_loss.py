@@ -120,6 +120,9 @@ class GraphedLoss:
 class _Graph:
     """A loss and the gradients of parameters, captured; called, it replays.
 
+    `torch.cuda.make_graphed_callables` does as much, but what it returns is a reference cycle, so that a graph that is
+    dropped keeps its memory until Python collects cycles, and it captures on a stream that eager steps do not use.
+
     Args:
         loss: As in `GraphedLoss`.
         parameters: Those that it is differentiated by.

@@ -7,10 +7,10 @@ that differs, so that those of many variants have one length and fill a batch.
 
 from dataclasses import dataclass
 
+from genomix.operators.gated_hyena import WHOLE_VECTORS
+
 GRID_POINTS = 32
 """Points of the grid in a window: a branch runs at most this part of a window again."""
-WHOLE_VECTORS = 8
-"""Branches of long windows leave at multiples of so many tokens: what is run up to there is a length that GPUs like."""
 SMALLEST_PREFIX = 8
 """An ALT window that shares less than one such part of its tokens runs whole, in the batches of whole windows."""
 
@@ -138,9 +138,11 @@ class Grid:
         return self.centre + 2
 
     def _rounded(self, place: int) -> int:
+        """Return a place up to which a GPU likes to run; the same on every device, as scores are."""
+        whole = WHOLE_VECTORS["cuda"]
         # in short windows a few tokens more in each branch would cost more than they bring
-        is_long = self.window >= 4 * WHOLE_VECTORS * GRID_POINTS
-        return place // WHOLE_VECTORS * WHOLE_VECTORS if is_long else place
+        is_long = self.window >= 4 * whole * GRID_POINTS
+        return place // whole * whole if is_long else place
 
     def start(self, n_same: int) -> int:
         """Return the last point of the grid before the first letter that differs; the token there predicts it."""

@@ -27,6 +27,9 @@ WARP_SOURCE = PACKAGE / "cuda" / "warp.cuh"
 
 Defines = Mapping[str, int | str]
 
+ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
+"""How the sources call what tensors hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class CudaSource:
@@ -45,6 +48,16 @@ class CudaSource:
         macros = [f"#define {name} {value}" for name, value in defines.items()]
         files = [path.read_text(encoding="utf-8") for path in (warp_source, *self.files)]
         return "\n".join([*macros, *files]).replace("#pragma once", "")
+
+
+def element_of(x: Tensor | None) -> str:
+    """Return how a source calls what a tensor holds; ``float`` where there is none."""
+    return ELEMENTS[torch.float32 if x is None else x.dtype]
+
+
+def strides_of_rows(*tensors: Tensor | None) -> list[int]:
+    """Return how far the next sequence and the next channel of each (B, D, L) are, in elements; 0 for None."""
+    return [n for x in tensors for n in ((0, 0) if x is None else (x.stride(0), x.stride(1)))]
 
 
 @cache

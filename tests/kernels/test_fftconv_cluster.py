@@ -14,6 +14,7 @@ from tests.kernels.onepass_cases import (
     check,
     check_batch_invariance,
     check_loud_token,
+    check_repeats,
     check_zeros,
     computed,
     expected,
@@ -64,11 +65,11 @@ class TestOnAGpu:
     def test_a_row_is_the_same_alone_and_in_a_batch(self, seqlen: int) -> None:
         check_batch_invariance(make_case((33, 3, seqlen, seqlen), torch.bfloat16, "cuda"))
 
+    @pytest.mark.parametrize("gates", [False, True], ids=["plain", "gated"])
     @pytest.mark.parametrize("seqlen", [32768, 65536, 131072, 262144])
-    def test_results_are_the_same_each_time(self, seqlen: int) -> None:
-        case = make_case((9, 64, seqlen, seqlen), torch.bfloat16, "cuda")
-        first, second = computed(case), computed(case)
-        assert all(torch.equal(first[name], second[name]) for name in first)
+    def test_results_are_the_same_each_time(self, seqlen: int, gates: bool) -> None:
+        case = make_case(((1 << 22) // seqlen, 64, seqlen, seqlen), torch.bfloat16, "cuda", gates=gates)
+        check_repeats(lambda: computed(case).values())
 
     @pytest.mark.parametrize("seqlen", [20000, 65536, 131072, 262144])
     def test_zeros_and_a_loud_token(self, seqlen: int) -> None:

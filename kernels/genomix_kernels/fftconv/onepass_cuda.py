@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, why_not_cuda
+from genomix_kernels.cuda_support import (
+    PACKAGE,
+    CudaSource,
+    element_of,
+    launch,
+    strides_of_rows,
+    why_not_cuda,
+)
 from genomix_kernels.fftconv.onepass_tables import tables, twists
 
 LONGEST = 16384
@@ -62,8 +69,6 @@ ROWS_OF_BLOCK = 4
 
 WARPS_OF_GPU = 2048
 """Rows in flight at once for the gradient of a filter: it decides over how many sums the batch is split."""
-
-_ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
 
 def transform_size(seqlen: int) -> int:
@@ -124,14 +129,14 @@ def convolve(
     chunks = max(1, math.ceil(batch / (groups * ROWS_OF_BLOCK)))
     defines = _defines(split, u.dtype, _vector(split, u, pre_gate, post_gate, second, second_gate)) | {
         "GROUPS": groups, "IS_ADJOINT": int(is_adjoint), "HAS_PRE": int(pre_gate is not None),
-        "HAS_POST": int(post_gate is not None), "SKIP": _element(skip),
+        "HAS_POST": int(post_gate is not None), "SKIP": element_of(skip),
         "SECOND": 0 if second is None else 1 if second_gate is None else 2,
         "BLOCKS": THREADS_OF_SM // (32 * warps * groups),
     }  # fmt: skip
     launch(
         CONVOLVE, defines, (chunks, channels), 32 * warps * groups, shared_bytes(split),
         u, pre_gate, post_gate, second_gate, prepared, skip, tables(*split, u.device), y, second, batch, channels,
-        seqlen, *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate), chunks,
+        seqlen, *strides_of_rows(u, pre_gate, post_gate, second_gate), chunks,
         cluster=split.cluster,
     )  # fmt: skip
     return y
@@ -212,14 +217,14 @@ def _backward(
     partial = torch.empty(splits, channels, filter_len, device=u.device, dtype=torch.float32)
     defines = _defines(split, u.dtype, _vector(split, u, dy, pre_gate, post_gate)) | {
         "GROUPS": groups, "HAS_PRE": int(pre_gate is not None), "HAS_POST": int(post_gate is not None),
-        "HAS_SIGNALS": int(prepared is not None), "SKIP": _element(skip),
+        "HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip),
         "BLOCKS": max(1, THREADS_OF_SM // (2 if is_large else 1) // threads),
     }  # fmt: skip
     launch(
         BACKWARD, defines, (math.ceil(splits / groups), channels), threads, _backward_shared_bytes(split),
         u, dy, pre_gate, post_gate, prepared, skip, tables(*split, u.device), partial,
-        *(gradients or (None, None, None)), batch, channels, seqlen, filter_len, *_strides(u), *_strides(dy),
-        *_strides(pre_gate), *_strides(post_gate), splits, cluster=split.cluster,
+        *(gradients or (None, None, None)), batch, channels, seqlen, filter_len,
+        *strides_of_rows(u, dy, pre_gate, post_gate), splits, cluster=split.cluster,
     )  # fmt: skip
     return partial[0] if splits == 1 else partial.sum(0)
 
@@ -286,11 +291,3 @@ def _backward_shared_bytes(split: Split) -> int:
     points, warps, _cluster = split
     threads = 32 * warps * (WARPS if warps == 1 else 1)
     return max(128, shared_bytes(split)) + 32 * points * threads
-
-
-def _element(x: Tensor | None) -> str:
-    return _ELEMENTS[torch.float32 if x is None else x.dtype]
-
-
-def _strides(x: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if x is None else (x.stride(0), x.stride(1))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, why_not_cuda
+from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, strides_of_rows, why_not_cuda
 from genomix_kernels.fftconv.phased_plan import LONGEST, Plan, column_tables, plan_for, row_tables
 
 OLDEST_CAPABILITY = (8, 0)
@@ -106,7 +106,7 @@ def convolve(
         CONVOLVE, defines, space.grid, space.block, space.shared, u, pre_gate, post_gate, second_gate, skip, y, second,
         words, spectrum_scales, space.planes, space.scales, space.row_scales, space.progress,
         *column_tables(plan, u.device), *row_tables(plan, u.device), batch, channels, space.at_once, space.most_y,
-        seqlen, *_strides(u), *_strides(pre_gate), *_strides(post_gate), *_strides(second_gate),
+        seqlen, *strides_of_rows(u, pre_gate, post_gate, second_gate),
     )  # fmt: skip
     return y
 
@@ -138,8 +138,7 @@ def filter_gradient(
     launch(
         GRADIENT, defines, space.grid, space.block, space.shared, x, dy, pre_gate, post_gate, dh, space.planes,
         space.scales, space.row_scales, space.progress, *column_tables(plan, x.device), *row_tables(plan, x.device),
-        batch, channels, space.at_once, space.most_y, seqlen, filter_len, *_strides(x), *_strides(dy),
-        *_strides(pre_gate), *_strides(post_gate),
+        batch, channels, space.at_once, space.most_y, seqlen, filter_len, *strides_of_rows(x, dy, pre_gate, post_gate),
     )  # fmt: skip
     return dh
 
@@ -251,10 +250,6 @@ def _parts(prepared: Tensor, channels: int, plan: Plan) -> tuple[Tensor, Tensor]
             f"({n_words + channels * plan.n1}); prepare it by spectrum(h, seqlen)."
         )
     return prepared[:n_words].view(channels, -1), prepared[n_words:].view(channels, -1)
-
-
-def _strides(x: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if x is None else (x.stride(0), x.stride(1))
 
 
 def _is_aligned(x: Tensor) -> bool:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch
+from genomix_kernels.cuda_support import PACKAGE, CudaSource, element_of, launch, strides_of_rows
 from genomix_kernels.fftconv.onepass_cuda import OLDEST_CAPABILITY, OLDEST_WITH_CLUSTERS, shared_bytes
 from genomix_kernels.fftconv.onepass_tables import twists
 from genomix_kernels.fftconv.split_plan import (
@@ -46,8 +46,6 @@ COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
 COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
-
-_ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
 
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
@@ -158,7 +156,7 @@ def _taking_apart(
         "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": _blocks_of_gpu(plan),
     }  # fmt: skip
     matrix = matrix_of_columns(plan.segments, x.device)
-    strides = *_strides(x), *_strides(gate)
+    strides = strides_of_rows(x, gate)
 
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
         loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
@@ -194,8 +192,7 @@ def _multiplying(
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, int, int], None]:
     """Return what filters planes of so many channels by the transforms from that of one channel on, in place."""
     split = plan.split
-    skip_type = _ELEMENTS[torch.float32 if skip is None else skip.dtype]
-    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": skip_type}
+    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": element_of(skip)}
     of_rows = _row_tables(plan, device)
 
     def multiply(
@@ -225,7 +222,7 @@ def _putting_together(
         "BLOCKS": _blocks_of_gpu(plan),
     }  # fmt: skip
     matrix = matrix_of_residues(plan.segments, y.device)
-    strides = *_strides(post_gate), *_strides(second_gate)
+    strides = strides_of_rows(post_gate, second_gate)
 
     def put_together(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
@@ -292,7 +289,3 @@ def _check_spectrum(prepared: Tensor, plan: Plan, channels: int) -> None:
             f"the prepared filter has shape {tuple(prepared.shape)}, not that of {channels} channels at this seqlen, "
             f"{expected}; prepare it by spectrum(h, seqlen)."
         )
-
-
-def _strides(x: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if x is None else (x.stride(0), x.stride(1))

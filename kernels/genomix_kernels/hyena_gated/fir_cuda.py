@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch
+from genomix_kernels.cuda_support import ELEMENTS, PACKAGE, CudaSource, launch
 from genomix_kernels.hyena_gated.filters import HyenaState, Taps
 from genomix_kernels.hyena_gated.fir_autograd import FirGradients
 from genomix_kernels.hyena_gated.modal_cuda import (
-    ELEMENTS,
     FOLDER,
     LONGEST_FEATURIZER,
     THREADS,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, why_not_cuda
+from genomix_kernels.cuda_support import ELEMENTS, PACKAGE, CudaSource, launch, why_not_cuda
 from genomix_kernels.hyena_gated.filters import Modes, Taps
 from genomix_kernels.hyena_gated.modal_autograd import ModalGradients
 from genomix_kernels.hyena_gated.modal_final import complete_state
@@ -43,8 +43,6 @@ BLOCKS = {"forward": 3, "backward": 2, "featurized backward": 2, "short backward
 
 SHORT = 16_384
 """Up to so many tokens what a block does before and after its tiles counts: without gates more blocks hide more."""
-
-ELEMENTS = {torch.float32: "float", torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 
 
 def modal_forward(

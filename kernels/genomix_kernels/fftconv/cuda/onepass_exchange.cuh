@@ -86,6 +86,23 @@ struct RootsOfBlock {
         for (int j = 0; j < 4; ++j) re[j] = r[root], im[j] = i[root];
     }
 };
+template <bool IS_REVERSED> DEVICE void Row::read_unit(int u, Tile (&re)[W], Tile (&im)[W]) const {
+#pragma unroll
+    for (int s = 0; s < W; ++s) {
+        const int from = IS_REVERSED ? reversed(s, W) : s;
+        const uint4 x = *slot_of_unit(u, from, 0), y = *slot_of_unit(u, from, 1);
+        re[s][0] = x.x, re[s][1] = x.y, re[s][2] = x.z, re[s][3] = x.w;
+        im[s][0] = y.x, im[s][1] = y.y, im[s][2] = y.z, im[s][3] = y.w;
+    }
+}
+template <bool IS_REVERSED> DEVICE void Row::write_unit(int u, const Tile (&re)[W], const Tile (&im)[W]) const {
+#pragma unroll
+    for (int s = 0; s < W; ++s) {
+        const int to = IS_REVERSED ? reversed(s, W) : s;
+        *slot_of_unit(u, to, 0) = make_uint4(re[s][0], re[s][1], re[s][2], re[s][3]);
+        *slot_of_unit(u, to, 1) = make_uint4(im[s][0], im[s][1], im[s][2], im[s][3]);
+    }
+}
 DEVICE void Row::read_tiles(Words& re, Words& im) const {
 #pragma unroll
     for (int j = 0; j < P; j += 4)
@@ -173,20 +190,9 @@ template <bool IS_BACKWARD> DEVICE void Row::over_slots() const {
     Tile re[W], im[W];
     RootsOfBlock roots;
     tables.read(BLOCK_ROOTS, roots.r, roots.i);
-#pragma unroll
-    for (int s = 0; s < W; ++s) {
-        const int from = IS_BACKWARD ? reversed(s, W) : s;
-        const uint4 x = *slot_of_unit(0, from, 0), y = *slot_of_unit(0, from, 1);
-        re[s][0] = x.x, re[s][1] = x.y, re[s][2] = x.z, re[s][3] = x.w;
-        im[s][0] = y.x, im[s][1] = y.y, im[s][2] = y.z, im[s][3] = y.w;
-    }
+    read_unit<IS_BACKWARD>(0, re, im);
     over_tiles<IS_BACKWARD, W>(re, im, roots);
-#pragma unroll
-    for (int s = 0; s < W; ++s) {
-        const int to = IS_BACKWARD ? s : reversed(s, W);
-        *slot_of_unit(0, to, 0) = make_uint4(re[s][0], re[s][1], re[s][2], re[s][3]);
-        *slot_of_unit(0, to, 1) = make_uint4(im[s][0], im[s][1], im[s][2], im[s][3]);
-    }
+    write_unit<!IS_BACKWARD>(0, re, im);
 }
 // words of frequency s for neighbouring tiles
 template <int COUNT> DEVICE void send_words(ClusterAddress to, const u32 (&x)[COUNT][CLUSTER], int s, ClusterAddress b) {

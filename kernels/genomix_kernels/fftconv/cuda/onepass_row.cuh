@@ -156,6 +156,9 @@ struct Row {
     DEVICE uint4* slot_of_unit(int u, int s, int c) const { return slot(s, c, pair(u), n2(), j4()); }
     DEVICE void read_tiles(Words& re, Words& im) const;
     DEVICE void write_tiles(const Words& re, const Words& im) const;
+    // A thread's unit of all slots, in natural or in bit-reversed order
+    template <bool IS_REVERSED> DEVICE void read_unit(int u, Tile (&re)[W], Tile (&im)[W]) const;
+    template <bool IS_REVERSED> DEVICE void write_unit(int u, const Tile (&re)[W], const Tile (&im)[W]) const;
     template <bool IS_BACKWARD> DEVICE void over_slots() const;
     // Where CLUSTER > 1: frequencies of slice u, in bit-reversed order, to the blocks that they belong to, and back
     DEVICE void send_slice(const u32 (&r)[TOGETHER][CLUSTER], const u32 (&i)[TOGETHER][CLUSTER], int u) const;

@@ -162,12 +162,7 @@ DEVICE float load_row(
             for (int j = 0; j < 4; ++j) r[u][s][j] = half_mul(r[u][s][j], factor), i[u][s][j] = half_mul(i[u][s][j], factor);
         }
         over_tiles<false, W>(r[u], i[u], of_block);
-#pragma unroll
-        for (int s = 0; s < W; ++s) {
-            const Tile &x = r[u][s], &y = i[u][s];
-            *row.slot_of_unit(u, reversed(s, W), 0) = make_uint4(x[0], x[1], x[2], x[3]);
-            *row.slot_of_unit(u, reversed(s, W), 1) = make_uint4(y[0], y[1], y[2], y[3]);
-        }
+        row.write_unit<true>(u, r[u], i[u]);
     }
     barrier();
     row.read_tiles(re, im);
@@ -184,12 +179,7 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
 #pragma unroll
     for (int u = 0; u < UNITS; ++u) {
         Tile r[W], i[W];
-#pragma unroll
-        for (int s = 0; s < W; ++s) {
-            const uint4 x = *row.slot_of_unit(u, reversed(s, W), 0), y = *row.slot_of_unit(u, reversed(s, W), 1);
-            r[s][0] = x.x, r[s][1] = x.y, r[s][2] = x.z, r[s][3] = x.w;
-            i[s][0] = y.x, i[s][1] = y.y, i[s][2] = y.z, i[s][3] = y.w;
-        }
+        row.read_unit<true>(u, r, i);
         over_tiles<true, W>(r, i, of_block);
 #pragma unroll
         for (int s = 0; s < W; ++s)
