@@ -145,5 +145,7 @@ def show_sweep(result: "SweepResult") -> None:
     console.print(table)
     if len(result.trials) > MOST_TRIALS:
         say(f"and {len(result.trials) - MOST_TRIALS} more; sweep.md has all of them", style="dim")
+    for line in result.not_made:
+        say(f"not made: {line}", style="red")
     show_summary(result.best, result.folder / "best", as_json=False, quiet=False)
     say(f"sweep   {result.folder / 'sweep.md'}, {result.folder / 'sweep.json'}", style="dim")

@@ -54,16 +54,28 @@ class SweepResult:
         monitor: What validation was asked.
         trials: Outcomes, the best first: number, settings, value, loss, epoch, seconds.
         best: What the winner's runs say together, the test set included.
+        failed: Settings of the trials that could not be made, and why.
     """
 
     folder: Path
     monitor: str
     trials: tuple[dict[str, Any], ...]
     best: Summary
+    failed: tuple[tuple[Mapping[str, str], str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
-        return {"monitor": self.monitor, "trials": list(self.trials), "best": self.best.to_dict()}
+        return {
+            "monitor": self.monitor,
+            "trials": list(self.trials),
+            "failed": [{"settings": dict(settings), "error": error} for settings, error in self.failed],
+            "best": self.best.to_dict(),
+        }
+
+    @property
+    def not_made(self) -> tuple[str, ...]:
+        """Which trials could not be made and why, a line each."""
+        return tuple(_failure(settings, error) for settings, error in self.failed)
 
 
 def run_sweep(
@@ -77,7 +89,8 @@ def run_sweep(
     """Try every point of a grid with one seed, then train the one that was best on validation with all its seeds.
 
     The test set is not looked at before that. Trials that are there already, of the same settings, are taken as they
-    are.
+    are. A trial that fails, as one whose learning rate is too high does, is an outcome: it is told, and the others go
+    on.
 
     Args:
         points: What is varied at each, and its whole config.
@@ -88,7 +101,7 @@ def run_sweep(
 
     Raises:
         ConfigError: for an empty grid, or a protocol under which the test set would choose.
-        GenomixError: for input that does not fit.
+        GenomixError: for input that does not fit, or if no trial could be made.
     """
     if not points:
         raise ConfigError(
@@ -107,24 +120,35 @@ def run_sweep(
     device = choose_device(points[0][1].trainer)
     workers = n_workers(points[0][1].trainer.workers, len(missing) or 1, device)
     screen.say(f"{len(missing):,} of {len(trials):,} trials to make on {device.type}, {workers} at a time")
+    errors: dict[int, str] = {}
     with screen.bar("trials", len(missing), "trial") as bar:
         for n_done, done in enumerate(run_side_by_side(_try, missing, workers), start=1):
             if done.error:
-                raise JobFailedError(f"trial {_words(done.job.settings)}: {done.error}")
-            write_json(done.job.file, done.result)
-            screen.say(f"  {_words(done.job.settings)}: {done.result['monitor']} {done.result['value']:.4f}")
+                errors[done.job.number] = done.error
+                screen.say(f"  {_failure(done.job.settings, done.error)}", style="red")
+            else:
+                write_json(done.job.file, done.result)
+                screen.say(
+                    f"  {_words(done.job.settings)}: {done.result['monitor']} {done.result['value']:.4f}"
+                )
             bar.update(n_done, {})
-    found = [json.loads(trial.file.read_text()) for trial in trials]
-    order = sorted(range(len(trials)), key=lambda place: _rank(found[place]), reverse=True)
-    best = trials[order[0]]
+    failed = tuple((trial.settings, errors[trial.number]) for trial in trials if trial.number in errors)
+    if len(failed) == len(trials):
+        others = f" (nor could any other of the {len(trials)} trials be made)" if len(trials) > 1 else ""
+        raise JobFailedError(f"trial {_failure(*failed[0])}{others}")
+    made = [
+        (trial, config, json.loads(trial.file.read_text()))
+        for trial, (_, config) in zip(trials, points, strict=True)
+        if trial.number not in errors
+    ]
+    made.sort(key=lambda each: _rank(each[2]), reverse=True)
+    best, config, _ = made[0]
     screen.say(
         f"the best on validation: {_words(best.settings)}; it is now trained with all seeds and tested once"
     )
-    summary = run_protocol(
-        points[order[0]][1], folder / "best", overwrite=overwrite, command=command, progress=progress
-    )
-    ranked = tuple({k: v for k, v in found[place].items() if k != "config"} for place in order)
-    result = SweepResult(folder, found[0]["monitor"], ranked, summary)
+    summary = run_protocol(config, folder / "best", overwrite=overwrite, command=command, progress=progress)
+    ranked = tuple({k: v for k, v in found.items() if k != "config"} for _, _, found in made)
+    result = SweepResult(folder, ranked[0]["monitor"], ranked, summary, failed)
     write_json(folder / "sweep.json", result.to_dict())
     write_text(folder / "sweep.md", sweep_table(result))
     return result
@@ -145,6 +169,8 @@ def sweep_table(result: SweepResult) -> str:
         cells = [*(str(trial["settings"][key]) for key in keys), f"{trial['value']:.4f}"]
         cells += [f"{trial['loss']:.4f}", str(trial["epoch"]), f"{trial['seconds']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
+    if result.failed:
+        lines += ["", "Not made:", "", *(f"- {line}" for line in result.not_made)]
     return "\n".join(lines) + "\n"
 
 
@@ -181,6 +207,10 @@ def _is_done(trial: Trial) -> bool:
 def _rank(found: Mapping[str, Any]) -> tuple[float, float]:
     sign = -1.0 if found["monitor"] == "loss" else 1.0
     return sign * found["value"], -found["loss"]
+
+
+def _failure(settings: Mapping[str, str], error: str) -> str:
+    return f"{_words(settings)}: {' '.join(error.split())}"
 
 
 def _words(settings: Mapping[str, str]) -> str:

@@ -56,3 +56,5 @@ def command(
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     if not quiet:
         show_sweep(result)
+    if result.best.failed:
+        raise typer.Exit(3)

@@ -321,6 +321,26 @@ def test_a_sweep_looks_at_validation_and_tests_the_best_once(
         run_sweep([({}, replace(config, protocol="paper"))], tmp_path / "other", progress=False)
 
 
+def test_a_sweep_goes_on_after_a_trial_that_diverges(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    config = quick(tables)
+    points = [
+        ({"optimizer.lr": text}, replace(config, optimizer=replace(config.optimizer, lr=float(text))))
+        for text in ("1e30", "1e-2")
+    ]
+    result = run_sweep(points, tmp_path / "sweep", progress=False)
+    assert [trial["settings"] for trial in result.trials] == [{"optimizer.lr": "1e-2"}]
+    [line] = result.not_made
+    assert line.startswith("optimizer.lr=1e30: ")
+    assert "the loss is" in line
+    assert f"- {line}\n" in (tmp_path / "sweep" / "sweep.md").read_text()
+    written = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [failed["settings"] for failed in written["failed"]] == [{"optimizer.lr": "1e30"}]
+    with pytest.raises(
+        GenomixError, match=r"^trial optimizer.lr=1e30: .*nor could any other of the 2 trials"
+    ):
+        run_sweep([points[0], points[0]], tmp_path / "none", progress=False)
+
+
 def test_jobs_come_back_with_what_they_returned_or_why_they_failed() -> None:
     expected = [Done(1, 2), Done(2, 4), Done(3, None, "three is not doubled"), Done(4, 8)]
     assert list(run_side_by_side(double, [1, 2, 3, 4], 1)) == expected
