@@ -25,8 +25,14 @@ TOKENS_PER_JOB = {"cpu": 1 << 13, "cuda": 1 << 62}
 """With branches: on CPU jobs share the threads, on a GPU the more branches leave together, the better."""
 SHORT_WINDOW = 1 << 13
 
+FEATURES_PER_BATCH = 1 << 28
+"""Narrow models take more tokens on a GPU, up to so many features and `MOST_TOKENS`, so that launches do not count."""
+MOST_TOKENS = 1 << 20
+BYTES_A_FEATURE = 32
+"""What a forward pass holds of a batch at once (measured: 31 of the shipped model, 23 of the 7B shape)."""
+
 MEMORY_SHARE = 4
-"""What is remembered of a batch of trunks, and of one of branches, takes at most this part of a GPU's memory."""
+"""A batch, what is remembered of one of trunks, and of one of branches, takes at most this part of a GPU's memory."""
 TRACE_TO_STATE = 5
 """How many times as large as a state a trace is, at most: three projections, and input and output of each filter."""
 
@@ -78,6 +84,7 @@ class Engine:
         self.tokenizer = model.tokenizer
         self._dtype = dtype
         self._batch_size = batch_size
+        self._tokens_per_batch = self._most_tokens(model.config.d_model)
         self._rows: dict[int, int] = {}
 
     def likelihoods(
@@ -201,7 +208,7 @@ class Engine:
         """Return how many windows go through the model together, of which tokens ``start`` to ``end`` are run."""
         if self._batch_size is not None:
             return self._batch_size
-        rows = max(1, TOKENS_PER_BATCH[self.device.type] // (end - start))
+        rows = max(1, self._tokens_per_batch // (end - start))
         if self.device.type != "cuda":
             return rows
         if end not in self._rows:
@@ -211,6 +218,15 @@ class Engine:
             memory = torch.cuda.get_device_properties(self.device).total_memory
             self._rows[end] = max(1, memory // MEMORY_SHARE // remembered)
         return min(rows, self._rows[end])
+
+    def _most_tokens(self, d_model: int) -> int:
+        """Return how many tokens of a model of this width go through it together."""
+        usual = TOKENS_PER_BATCH[self.device.type]
+        if self.device.type != "cuda":
+            return usual
+        memory = torch.cuda.get_device_properties(self.device).total_memory
+        wanted = min(max(usual, FEATURES_PER_BATCH // d_model), MOST_TOKENS)
+        return min(wanted, memory // MEMORY_SHARE // (d_model * BYTES_A_FEATURE))
 
     def _sums(self, windows: WindowSet, job: _Job) -> _Found:
         trunk_letters = b"".join(windows.windows[number].letters[: job.end] for number in job.trunks)

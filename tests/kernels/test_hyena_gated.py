@@ -129,6 +129,8 @@ def test_a_later_token_changes_nothing_earlier(kind: str, backend: str, device: 
 @pytest.mark.parametrize("kind", FILTERS)
 def test_strides_are_free(kind: str, backend: str, device: str) -> None:
     dtype = torch.float32 if backend == "triton" else torch.float64
+    if backend == "triton" and kind.startswith("LI"):
+        dtype = torch.bfloat16  # of fp32 inputs it takes no gradients
     skip_unless_served(backend, device, dtype)
     check_strides(through_the_face(backend), kind, dtype, device)
 

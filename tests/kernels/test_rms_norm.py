@@ -183,3 +183,29 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         rms_norm(torch.zeros(2, 4), torch.ones(3), eps=1e-6, eps_outside_root=True)
     with pytest.raises(ValueError, match=r"residual has shape \(4,\); expected \(2, 4\)"):
         add_rms_norm(torch.zeros(2, 4), torch.zeros(4), torch.ones(4), eps=1e-6, eps_outside_root=True)
+
+
+@pytest.mark.parametrize("eps_outside_root", SETTINGS)
+def test_the_result_may_have_another_dtype(triton_device: str, eps_outside_root: bool) -> None:
+    from genomix_kernels.rms_norm.triton_backend import add_rms_norm_triton, rms_norm_triton
+
+    settings = {"eps": 1e-6, "eps_outside_root": eps_outside_root}
+    inputs = make_inputs((9, 33), torch.float32, triton_device)
+    rounded = inputs | {"residual": inputs["residual"].half()}
+    for function, tensors in (
+        (rms_norm_triton, {name: inputs[name] for name in ("x", "scale")}),
+        (rms_norm_reference, {name: inputs[name] for name in ("x", "scale")}),
+        (lambda **each: add_rms_norm_triton(**each)[0], rounded),
+        (lambda **each: add_rms_norm_reference(**each)[0], rounded),
+    ):
+        leaves = [{name: x.clone().requires_grad_() for name, x in tensors.items()} for _ in range(2)]
+        at_once = function(**leaves[0], **settings, out_dtype=torch.float16)
+        afterwards = function(**leaves[1], **settings).half()
+        assert at_once.dtype is torch.float16
+        assert torch.equal(at_once, afterwards)
+        for y in (at_once, afterwards):
+            (y * torch.arange(33, device=y.device, dtype=y.dtype)).sum().backward()
+        for name in tensors:
+            assert torch.equal(leaves[0][name].grad, leaves[1][name].grad), name
+    _, s = add_rms_norm(**rounded, **settings, out_dtype=torch.float16)
+    assert s.dtype is torch.float32

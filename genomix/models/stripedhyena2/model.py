@@ -182,14 +182,14 @@ class Block(nn.Module):
         self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
     ) -> tuple[Float[Tensor, "B L D"], MixerState]:
         """Return the residual stream at L more tokens, and the mixer's state after them."""
-        mixed, after = self.mixer.extend(self.pre_norm(x), state, keep)
+        mixed, after = self.mixer.extend(self.pre_norm(x, for_products=True), state, keep)
         return self._mlp(x, mixed), after
 
     def finish(
         self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None
     ) -> Float[Tensor, "N L D"]:
         """Return the residual stream at L more tokens that nothing follows."""
-        return self._mlp(x, self.mixer.finish(self.pre_norm(x), state, rows))
+        return self._mlp(x, self.mixer.finish(self.pre_norm(x, for_products=True), state, rows))
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""
@@ -197,11 +197,11 @@ class Block(nn.Module):
         return self.mlp.step(normed, x)
 
     def _mixed(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        mixed: Tensor = self.mixer(self.pre_norm(x))
+        mixed: Tensor = self.mixer(self.pre_norm(x, for_products=True))
         return mixed
 
     def _mlp(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        normed, x = self.post_norm.add_and_norm(x, mixed)
+        normed, x = self.post_norm.add_and_norm(x, mixed, for_products=True)
         y: Tensor = x + self.mlp(normed)
         return y
 
@@ -215,15 +215,39 @@ class RMSNorm(nn.Module):
         self.eps = config.norm_eps
         self.eps_outside_root = config.norm_eps_outside_root
 
-    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
-        """Return the normed features, in their own dtype; computed in fp32."""
-        return rms_norm(x, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root)
+    def forward(
+        self, x: Float[Tensor, "*shape D"], *, for_products: bool = False
+    ) -> Float[Tensor, "*shape D"]:
+        """Return the normed features; computed in fp32.
+
+        Args:
+            x: Features.
+            for_products: Only matrix products read them: under autocast they are rounded to its dtype at once, as each
+                product would by itself. Otherwise they have the dtype of ``x``.
+        """
+        dtype = _dtype_of_products(x) if for_products else None
+        return rms_norm(x, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root, out_dtype=dtype)
 
     def add_and_norm(
-        self, x: Float[Tensor, "*shape D"], residual: Float[Tensor, "*shape D"]
+        self, x: Float[Tensor, "*shape D"], residual: Float[Tensor, "*shape D"], *, for_products: bool = False
     ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
-        """Return the normed sum of two streams, and the sum."""
-        return add_rms_norm(x, residual, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root)
+        """Return the normed sum of two streams, as `forward` does, and the sum."""
+        return add_rms_norm(
+            x,
+            residual,
+            self.scale,
+            eps=self.eps,
+            eps_outside_root=self.eps_outside_root,
+            out_dtype=_dtype_of_products(x) if for_products else None,
+        )
+
+
+def _dtype_of_products(x: Tensor) -> torch.dtype | None:
+    """Return the dtype that autocast takes matrix products in; None without it, and for fp64, which it leaves alone."""
+    kind = x.device.type
+    if x.dtype is torch.float64 or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 class GatedMLP(nn.Module):

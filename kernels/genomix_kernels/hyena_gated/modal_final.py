@@ -11,6 +11,7 @@ from torch import Tensor
 from genomix_kernels.hyena_gated.filters import Modes, Taps
 from genomix_kernels.hyena_gated.reference import fir_reference
 from genomix_kernels.modal_conv.chunked import modal_conv_chunked
+from genomix_kernels.triton_support import why_not_triton
 
 
 def complete_state(
@@ -35,13 +36,16 @@ def complete_state(
         first: Token from which on the inputs are still to be added.
         is_interleaved: How channels of the streams stand in the featurizer and the tail.
     """
+    m = _gated(k, v, featurizer, tail, first, is_interleaved)
+    if why_not_triton(m) is None:
+        from genomix_kernels.hyena_gated.modal_last_tokens import add_tokens
+
+        return add_tokens(m, inner.log_poles, before)
     # one sequence at a time: a matrix product may sum in another order for another batch, and all of this is in fp32
-    each = []
-    for b in range(len(k)):
-        own = slice(b, b + 1)
-        own_v, own_tail = None if v is None else v[own], None if tail is None else tail[own]
-        m = _gated(k[own], own_v, featurizer, own_tail, first, is_interleaved)
-        each.append(modal_conv_chunked(m, inner.log_poles, inner.residues, None, before[own])[1])
+    each = [
+        modal_conv_chunked(own, inner.log_poles, inner.residues, None, of_own)[1]
+        for own, of_own in zip(torch.split(m, 1), torch.split(before, 1), strict=True)
+    ]
     return torch.cat(each).contiguous()
 
 

@@ -6,6 +6,7 @@ With eps outside the root ``y = scale x / (rms(x) + eps)``, else ``y = scale x /
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,6 +23,7 @@ def rms_norm(
     *,
     eps: float,
     eps_outside_root: bool,
+    out_dtype: torch.dtype | None = None,
     backend: Backend = "auto",
 ) -> Float[Tensor, "*shape D"]:
     """Return ``scale x / (rms(x) + eps)``, or with eps inside the root.
@@ -31,16 +33,19 @@ def rms_norm(
         scale: Gain of each feature.
         eps: Keeps rows of zeros finite.
         eps_outside_root: Where eps is added: to the root, or under it.
+        out_dtype: Of the result; None: that of ``x``.
         backend: ``"auto"``, or the name of a backend.
 
     Returns:
-        Same shape and dtype as ``x``; computed in fp32 (fp64 when an input is fp64) and rounded once.
+        Same shape as ``x``; computed in fp32 (fp64 when an input is fp64) and rounded once.
 
     Raises:
         ValueError: if shapes do not fit together.
     """
     _check(x, scale)
-    y: Tensor = dispatch("rms_norm", backend, x, scale, eps=eps, eps_outside_root=eps_outside_root)
+    y: Tensor = dispatch(
+        "rms_norm", backend, x, scale, eps=eps, eps_outside_root=eps_outside_root, out_dtype=out_dtype
+    )
     return y
 
 
@@ -51,6 +56,7 @@ def add_rms_norm(
     *,
     eps: float,
     eps_outside_root: bool,
+    out_dtype: torch.dtype | None = None,
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
     """Return `rms_norm` of ``s = x + residual``, and ``s`` itself.
@@ -61,11 +67,12 @@ def add_rms_norm(
         scale: Gain of each feature.
         eps: Keeps rows of zeros finite.
         eps_outside_root: Where eps is added: to the root, or under it.
+        out_dtype: Of the normed sum; None: that of the sum.
         backend: ``"auto"``, or the name of a backend.
 
     Returns:
-        The normed sum and the sum, both in the dtype that PyTorch gives ``x + residual``. The sum is rounded to it
-        before it is normed.
+        The normed sum and the sum, which has the dtype that PyTorch gives ``x + residual`` and is rounded to it before
+        it is normed.
 
     Raises:
         ValueError: if shapes do not fit together.
@@ -73,8 +80,9 @@ def add_rms_norm(
     _check(x, scale)
     if residual.shape != x.shape:
         raise ValueError(f"residual has shape {tuple(residual.shape)}; expected {tuple(x.shape)}, that of x.")
-    serving = choose("add_rms_norm", backend, x, residual, scale, eps=eps, eps_outside_root=eps_outside_root)
-    normed, s = serving.load()(x, residual, scale, eps=eps, eps_outside_root=eps_outside_root)
+    settings = {"eps": eps, "eps_outside_root": eps_outside_root, "out_dtype": out_dtype}
+    serving = choose("add_rms_norm", backend, x, residual, scale, **settings)
+    normed, s = serving.load()(x, residual, scale, **settings)
     return normed, s
 
 

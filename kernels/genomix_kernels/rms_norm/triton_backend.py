@@ -22,10 +22,15 @@ round.
 
 
 def rms_norm_triton(
-    x: Float[Tensor, "*shape D"], scale: Float[Tensor, " D"], *, eps: float, eps_outside_root: bool
+    x: Float[Tensor, "*shape D"],
+    scale: Float[Tensor, " D"],
+    *,
+    eps: float,
+    eps_outside_root: bool,
+    out_dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "*shape D"]:
     """As `rms_norm`."""
-    normed, _ = _RMSNorm.apply(x, None, scale, eps, eps_outside_root)  # type: ignore[no-untyped-call]
+    normed, _ = _RMSNorm.apply(x, None, scale, eps, eps_outside_root, out_dtype)  # type: ignore[no-untyped-call]
     assert isinstance(normed, Tensor)
     return normed
 
@@ -37,21 +42,28 @@ def add_rms_norm_triton(
     *,
     eps: float,
     eps_outside_root: bool,
+    out_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
     """As `add_rms_norm`."""
-    normed, s = _RMSNorm.apply(x, residual, scale, eps, eps_outside_root)  # type: ignore[no-untyped-call]
+    normed, s = _RMSNorm.apply(x, residual, scale, eps, eps_outside_root, out_dtype)  # type: ignore[no-untyped-call]
     return normed, s
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, residual: Tensor | None, scale: Tensor, eps: float, eps_outside_root: bool
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        scale: Tensor,
+        eps: float,
+        eps_outside_root: bool,
+        out_dtype: torch.dtype | None,
     ) -> tuple[Tensor, Tensor | None]:
         x, scale = x.contiguous(), scale.contiguous()
         residual = None if residual is None else residual.contiguous()
         dtype = x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
-        normed = torch.empty_like(x, dtype=dtype)
+        normed = torch.empty_like(x, dtype=out_dtype or dtype)
         s = None if residual is None else torch.empty_like(x, dtype=dtype)
         n_rows, n_tiles, settings = rows_of(x)
         with launched_on(x):
@@ -60,7 +72,7 @@ class _RMSNorm(torch.autograd.Function):
                 x if residual is None else residual,
                 scale,
                 normed,
-                normed if s is None else s,
+                x if s is None else s,
                 n_rows,
                 eps,
                 EPS_OUTSIDE_ROOT=eps_outside_root,
@@ -81,9 +93,16 @@ class _RMSNorm(torch.autograd.Function):
         if dnormed is not None:
             dx, dscale = _backward(x, scale, dnormed, ds, ctx.eps, ctx.eps_outside_root)
         if dx is None:
-            return None, None, dscale, None, None
+            return None, None, dscale, None, None, None
         x_dtype, residual_dtype = ctx.dtypes
-        return dx.to(x_dtype), dx.to(residual_dtype) if ctx.needs_input_grad[1] else None, dscale, None, None
+        return (
+            dx.to(x_dtype),
+            dx.to(residual_dtype) if ctx.needs_input_grad[1] else None,
+            dscale,
+            None,
+            None,
+            None,
+        )
 
 
 def _backward(
