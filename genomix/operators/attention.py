@@ -95,7 +95,9 @@ class RotaryAttention(KeepsPrecision):
         q, k, v = self._project(x, _positions(old, new, start, has_padding))
         keys = write_past(state["keys"], k, old, dim=2)
         values = write_past(state["values"], v, old, dim=2)
-        y = attend(q, keys[:, :, : old + new], values[:, :, : old + new], start if has_padding else None)
+        # under autocast a cache has more digits
+        seen = keys[:, :, : old + new].to(q.dtype), values[:, :, : old + new].to(q.dtype)
+        y = attend(q, *seen, start if has_padding else None)
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}
         return self._merge(y), after
 
@@ -108,7 +110,7 @@ class RotaryAttention(KeepsPrecision):
         if rows is not None:
             start, past = start[rows], (past[0].index_select(0, rows), past[1].index_select(0, rows))
         q, k, v = self._project(x, _positions(old, x.shape[1], start, has_padding))
-        past = past[0].to(k.dtype), past[1].to(k.dtype)  # under autocast a cache has more digits
+        past = past[0].to(k.dtype), past[1].to(k.dtype)  # as in `extend`
         if not has_padding and old and why_not_in_two_parts(q, *past) is None:
             return self._merge(attend_to_past_and_self(q, *past, k, v))
         keys, values = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)

@@ -1,13 +1,16 @@
-"""The state after the last, incomplete tile of a modal filter."""
+"""The state after the last, incomplete tile of a modal filter: one kernel, and the same in plain torch."""
 
 import pytest
 import torch
 
-from genomix_kernels.modal_conv.reference import modal_conv_reference
+from genomix_kernels.hyena_gated import Modes, Taps
+from genomix_kernels.hyena_gated.modal_final import complete_state
 from genomix_kernels.testing import assert_close_to_reference
 
 triton = pytest.importorskip("triton")
 InterpretedFunction = pytest.importorskip("triton.runtime.interpreter").InterpretedFunction
+
+CHANNELS, N_TAPS = 5, 3
 
 
 @pytest.fixture
@@ -17,23 +20,42 @@ def triton_device(device: str) -> str:
     return device
 
 
-@pytest.mark.parametrize("n_modes", [1, 3, 16])
-@pytest.mark.parametrize("n_tokens", [1, 63, 64, 65, 200])
-def test_it_is_the_state_of_the_filter(n_tokens: int, n_modes: int, triton_device: str) -> None:
-    from genomix_kernels.hyena_gated.modal_last_tokens import add_tokens
+@pytest.mark.parametrize("has_gate", [True, False], ids=["gate", "no-gate"])
+@pytest.mark.parametrize("form", ["none", "thirds", "interleaved", "correlation", "tail"])
+@pytest.mark.parametrize(("first", "seqlen", "n_modes"), [(0, 1, 1), (0, 65, 3), (64, 65, 16), (1, 200, 3)])
+def test_it_is_what_plain_torch_sums(
+    first: int, seqlen: int, n_modes: int, form: str, has_gate: bool, triton_device: str
+) -> None:
+    from genomix_kernels.hyena_gated.modal_last_tokens import add_last_tokens
 
-    generator = torch.Generator().manual_seed(n_tokens)
-    m = torch.randn(2, 5, n_tokens, generator=generator)
-    before = torch.randn(2, 5, n_modes, generator=generator)
-    log_poles = -3 * torch.rand(5, n_modes, generator=generator)
+    generator = torch.Generator().manual_seed(seqlen)
+    k, v = torch.randn(2, 2, CHANNELS, seqlen, generator=generator).half()
+    before = torch.randn(2, CHANNELS, n_modes, generator=generator)
+    log_poles = -3 * torch.rand(CHANNELS, n_modes, generator=generator)
     log_poles[0] = 0.02  # grows; where there is no token its power must not count
     log_poles[1] = -200.0  # is forgotten at once
-    residues = torch.ones(5, n_modes)
-    _, expected = modal_conv_reference(
-        m.double(), log_poles.double(), residues.double(), None, before.double()
+    inner = Modes(log_poles, torch.ones(CHANNELS, n_modes), None)
+    h = torch.randn(3 * CHANNELS, N_TAPS, generator=generator)
+    featurizer = (
+        None
+        if form == "none"
+        else Taps(h, None, "cross_correlation" if form == "correlation" else "convolution")
     )
-    tensors = [x.to(triton_device) for x in (m, log_poles, before)]
-    found = add_tokens(*tensors)
-    assert_close_to_reference(found.cpu(), expected)
-    alone = add_tokens(tensors[0][1:], tensors[1], tensors[2][1:])
-    assert torch.equal(alone[0], found[1])
+    tail = torch.randn(2, 3 * CHANNELS, N_TAPS - 1, generator=generator).half() if form == "tail" else None
+    tensors = (before, k, v if has_gate else None, featurizer, inner, tail)
+    expected = complete_state(*tensors, first, form == "interleaved")
+
+    def on_device(x: object) -> object:
+        if isinstance(x, tuple):
+            return type(x)(
+                *(each.to(triton_device) if isinstance(each, torch.Tensor) else each for each in x)
+            )
+        return x.to(triton_device) if isinstance(x, torch.Tensor) else x
+
+    there = [on_device(x) for x in tensors]
+    # neighbours in time need not be rows of one tensor
+    there[1] = torch.nn.functional.pad(there[1], (0, 3, 0, 1))[:, :CHANNELS, :seqlen]
+    found = add_last_tokens(*there, first, form == "interleaved")
+    assert_close_to_reference(found.cpu(), expected.double())
+    alone = [x[1:] if isinstance(x, torch.Tensor) else x for x in there]
+    assert torch.equal(add_last_tokens(*alone, first, form == "interleaved")[0], found[1])

@@ -36,11 +36,11 @@ def complete_state(
         first: Token from which on the inputs are still to be added.
         is_interleaved: How channels of the streams stand in the featurizer and the tail.
     """
-    m = _gated(k, v, featurizer, tail, first, is_interleaved)
-    if why_not_triton(m) is None:
-        from genomix_kernels.hyena_gated.modal_last_tokens import add_tokens
+    if why_not_triton(k) is None:
+        from genomix_kernels.hyena_gated.modal_last_tokens import add_last_tokens
 
-        return add_tokens(m, inner.log_poles, before)
+        return add_last_tokens(before, k, v, featurizer, inner, tail, first, is_interleaved)
+    m = _gated(k, v, featurizer, tail, first, is_interleaved)
     # one sequence at a time: a matrix product may sum in another order for another batch, and all of this is in fp32
     each = [
         modal_conv_chunked(own, inner.log_poles, inner.residues, None, of_own)[1]
