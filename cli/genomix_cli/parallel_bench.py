@@ -52,7 +52,9 @@ def print_processes(result: Mapping[str, Any]) -> None:
             )
         )
     print_rows(("model", "axis", *numbers), rows, right=numbers, n_head=2)
-    for n, longest in sorted(
-        {(row["processes"], row["longest"]) for row in result["rows"] if "longest" in row}
-    ):
-        print(f"{n} process{'es' if n > 1 else ''}: windows of up to {longest:,} tokens, by peak memory")
+    told = {row["processes"]: row for row in result["rows"] if "longest" in row}
+    for n, row in sorted(told.items()):
+        times = f", {row['times_as_long']:.2f} times those of one" if "times_as_long" in row else ""
+        print(
+            f"{n} process{'es' if n > 1 else ''}: windows of up to {row['longest']:,} tokens, by peak memory{times}"
+        )

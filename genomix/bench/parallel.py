@@ -115,7 +115,8 @@ def measure_parallel(case: ParallelCase, n: int, *, say: Callable[[str], None]) 
                 if ranks.is_first:
                     say(_told(row))
             rows += found
-        if ranks.device.type == "cuda" and len(case.lengths) > 1:
+        # with `auto` memory is not a line: more is computed again as windows grow
+        if ranks.device.type == "cuda" and len(case.lengths) > 1 and case.recompute != "auto":
             _add_longest(rows, torch.cuda.get_device_properties(ranks.device).total_memory / 1e9 * USABLE)
     return rows
 
@@ -255,14 +256,20 @@ def _told(row: Row) -> str:
 
 
 def _add_longest(rows: list[Row], memory_gb: float) -> None:
-    """Add to each row the window that would fill a GPU, on the line through its two longest ones."""
-    for n in {row["processes"] for row in rows}:
+    """Add to each row the window that would fill a GPU, on the line through its two longest ones; and to those of
+    several processes how many times that of one it is."""
+    of_one: int | None = None
+    for n in sorted({row["processes"] for row in rows}):
         mine = [row for row in rows if row["processes"] == n and "peak_gb" in row]
         if len(mine) < 2:
             continue
         before, last = sorted(mine, key=lambda row: row["L"])[-2:]
         slope = (last["peak_gb"] - before["peak_gb"]) / (last["L"] - before["L"])
-        if slope > 0:
-            longest = last["L"] + (memory_gb - last["peak_gb"]) / slope
-            for row in mine:
-                row["longest"] = int(longest)
+        if slope <= 0:
+            continue
+        longest = int(last["L"] + (memory_gb - last["peak_gb"]) / slope)
+        of_one = longest if n == 1 else of_one
+        for row in mine:
+            row["longest"] = longest
+            if n > 1 and of_one is not None:
+                row["times_as_long"] = round(longest / of_one, 3)

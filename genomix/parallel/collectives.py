@@ -42,22 +42,6 @@ class ContextGroup:
         return dist.get_global_rank(self.group, part)
 
 
-def with_tokens_before(
-    x: Shaped[Tensor, "B L D"], n: int, context: ContextGroup
-) -> tuple[Shaped[Tensor, "B M D"], int]:
-    """Return ``x`` behind the last ``n`` tokens before it, and how many those are: less where the sequence begins.
-
-    Args:
-        x: This rank's part of the sequence.
-        n: Tokens wanted; may be more than a part has.
-        context: The ranks.
-    """
-    seqlen = x.shape[1]
-    before = min(n, context.rank * seqlen)
-    extended: Tensor = _WithTokensBefore.apply(x, n, context)  # type: ignore[no-untyped-call]
-    return extended, before
-
-
 def exchange(
     x: Shaped[Tensor, "..."], context: ContextGroup, *, split: int, join: int
 ) -> Shaped[Tensor, "..."]:
@@ -92,18 +76,61 @@ class Exchange:
         assert x.shape[split] % context.size == 0, (
             f"{x.shape[split]} cannot be dealt out to {context.size} ranks"
         )
-        self.context, self.split, self.join = context, split, join
-        self._underway: tuple[dist.Work, Tensor] | None = None
-        self._shares: Tensor = _Start.apply(x, self)  # type: ignore[no-untyped-call]
+        self._transfer = _Transfer(context, split, join)
+        self._theirs: Tensor | None = _Start.apply(x, self._transfer)  # type: ignore[no-untyped-call]
 
     def finish(self) -> Shaped[Tensor, "..."]:
         """Return the result; to be called once."""
-        y: Tensor = _Finish.apply(self._shares, self)  # type: ignore[no-untyped-call]
+        theirs, self._theirs = self._theirs, None  # which is room for others as soon as it is in order
+        assert theirs is not None, "it has been finished"
+        y: Tensor = _Finish.apply(theirs, self._transfer)  # type: ignore[no-untyped-call]
         return y
+
+
+def gather(x: Shaped[Tensor, "..."], context: ContextGroup) -> Shaped[Tensor, "P ..."]:
+    """Return the tensors of all ranks, stacked along a new first axis."""
+    y: Tensor = _Gather.apply(x, context)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Start(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, transfer: "_Transfer") -> Tensor:
+        ctx.transfer = transfer
+        return transfer.send(x, transfer.split)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, theirs: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.transfer.receive(theirs, ctx.transfer.split), None
+
+
+class _Finish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, theirs: Tensor, transfer: "_Transfer") -> Tensor:
+        ctx.transfer = transfer
+        return transfer.receive(theirs, transfer.join)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.transfer.send(grad, ctx.transfer.join), None
+
+
+class _Transfer:
+    """Shares on their way.
+
+    Functions of the graph hold one of these, so it holds no tensor that has a graph: the two would hold each other, and
+    nothing would ever free them.
+    """
+
+    def __init__(self, context: ContextGroup, split: int, join: int) -> None:
+        self.context, self.split, self.join = context, split, join
+        self._underway: tuple[dist.Work, Tensor] | None = None
 
     def send(self, x: Tensor, split: int) -> Tensor:
         """Begin to send each rank its share of an axis, and return where the others' will be, by rank of origin."""
-        shares = torch.unflatten(x, split, (self.context.size, -1)).movedim(split, 0).contiguous()
+        shares = _compact(torch.unflatten(x, split, (self.context.size, -1)).movedim(split, 0))
         theirs = torch.empty_like(shares)
         work = dist.all_to_all_single(theirs, shares, group=self.context.group, async_op=True)
         self._underway = work, shares
@@ -114,82 +141,7 @@ class Exchange:
         assert self._underway is not None, "nothing was sent"
         self._underway[0].wait()
         self._underway = None
-        return theirs.movedim(0, join).flatten(join, join + 1)
-
-
-def gather(x: Shaped[Tensor, "..."], context: ContextGroup) -> Shaped[Tensor, "P ..."]:
-    """Return the tensors of all ranks, stacked along a new first axis."""
-    y: Tensor = _Gather.apply(x, context)  # type: ignore[no-untyped-call]
-    return y
-
-
-class _WithTokensBefore(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, n: int, context: ContextGroup) -> Tensor:
-        ctx.context, ctx.n, ctx.seqlen = context, n, x.shape[1]
-        hops = _hops(n, x.shape[1], context)
-        received: dict[int, Tensor] = {}
-        operations = []
-        for hop, length in hops:
-            if context.rank + hop < context.size:
-                sent = x[:, x.shape[1] - length :].contiguous()
-                operations.append(_send(sent, context.rank + hop, context))
-            if context.rank >= hop:
-                received[hop] = x.new_empty(x.shape[0], length, *x.shape[2:])
-                operations.append(_receive(received[hop], context.rank - hop, context))
-        _run(operations)
-        if not received:
-            return x.view_as(x)
-        return torch.cat([*(received[hop] for hop, _ in reversed(hops) if hop in received), x], dim=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        context: ContextGroup = ctx.context
-        seqlen: int = ctx.seqlen
-        hops = _hops(ctx.n, seqlen, context)
-        end = grad.shape[1] - seqlen  # tokens before this rank's, the nearest last
-        received: list[tuple[int, Tensor]] = []
-        operations = []
-        for hop, length in hops:
-            if context.rank >= hop:
-                sent = grad[:, end - length : end].contiguous()
-                operations.append(_send(sent, context.rank - hop, context))
-                end -= length
-            if context.rank + hop < context.size:
-                received.append((length, grad.new_empty(grad.shape[0], length, *grad.shape[2:])))
-                operations.append(_receive(received[-1][1], context.rank + hop, context))
-        _run(operations)
-        own = grad[:, grad.shape[1] - seqlen :]
-        if received:
-            own = own.clone()
-        for length, theirs in received:
-            own[:, seqlen - length :] += theirs
-        return own, None, None
-
-
-class _Start(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, both: Exchange) -> Tensor:
-        ctx.both = both
-        return both.send(x, both.split)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.both.receive(shares, ctx.both.split), None
-
-
-class _Finish(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, shares: Tensor, both: Exchange) -> Tensor:
-        ctx.both = both
-        return both.receive(shares, both.join)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.both.send(grad, ctx.both.join), None
+        return _compact(theirs.movedim(0, join)).flatten(join, join + 1)
 
 
 class _Gather(torch.autograd.Function):
@@ -208,21 +160,15 @@ class _Gather(torch.autograd.Function):
         return theirs.sum(0), None
 
 
-def _hops(n: int, seqlen: int, context: ContextGroup) -> list[tuple[int, int]]:
-    """Return how many ranks away the tokens before a part lie, and how many of them each of those ranks has."""
-    farthest = min(-(-n // seqlen), context.size - 1)
-    return [(hop, min(seqlen, n - (hop - 1) * seqlen)) for hop in range(1, farthest + 1)]
+WORD = torch.complex128
+"""Of 16 bytes: the largest that a thread of a GPU reads or writes at once."""
 
 
-def _send(x: Tensor, part: int, context: ContextGroup) -> dist.P2POp:
-    return dist.P2POp(dist.isend, x, context.peer(part), group=context.group)
-
-
-def _receive(x: Tensor, part: int, context: ContextGroup) -> dist.P2POp:
-    return dist.P2POp(dist.irecv, x, context.peer(part), group=context.group)
-
-
-def _run(operations: list[dist.P2POp]) -> None:
-    if operations:
-        for work in dist.batch_isend_irecv(operations):
-            work.wait()
+def _compact(x: Tensor) -> Tensor:
+    """Return ``x.contiguous()``; a copy moves whole words where rows consist of them, rather than single elements."""
+    per_word = WORD.itemsize // x.element_size()
+    steps = (x.shape[-1], x.storage_offset(), *x.stride()[:-1])
+    is_in_words = x.stride(-1) == 1 and all(n % per_word == 0 for n in steps)
+    if x.is_contiguous() or not is_in_words:
+        return x.contiguous()
+    return x.view(WORD).contiguous().view(x.dtype)

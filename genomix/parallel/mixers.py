@@ -3,7 +3,8 @@
 Each is a child of the plain mixer that has the same parameters and another `forward`: ``x`` is this rank's part of the
 sequence, and so is the result. What a rank needs of the others is
 
-- of a filter with few taps, the tokens before its part that the filter reaches back to (`with_tokens_before`);
+- of a filter with few taps, the tokens before its part that the filter reaches back to (`with_tokens_before`,
+  `TokensBefore`);
 - of a modal filter, the modes that the parts before leave behind: each rank filters its part from nothing, and a part
   of L tokens that is followed by others fades by ``exp(log_poles L)`` for each of them;
 - of a long convolution and of attention, the whole sequence, and then only for some of the channels or heads: an
@@ -19,9 +20,12 @@ from genomix.operators.attention import RotaryAttention, attend
 from genomix.operators.attention_backends import attend_causally
 from genomix.operators.gated_hyena import ExplicitFilter, GatedHyena, ModalFilter
 from genomix.operators.hyena import HyenaOperator
-from genomix.parallel.collectives import ContextGroup, Exchange, exchange, gather, with_tokens_before
+from genomix.parallel.collectives import ContextGroup, Exchange, exchange, gather
+from genomix.parallel.halo import TokensBefore, with_tokens_before
+from genomix.parallel.streams import Streams, with_head_added
 from genomix_data.errors import ConfigError
 from genomix_kernels.causal_fir import causal_fir
+from genomix_kernels.channel_major import to_channels
 from genomix_kernels.fftconv import fftconv
 from genomix_kernels.hyena_gated import hyena_gated
 from genomix_kernels.hyena_gated.streams import streams_of
@@ -31,7 +35,8 @@ ALIGNMENT = 64
 """Tokens before a part are fetched in multiples of this, so that what follows them stays aligned for the kernels."""
 
 GROUPS = 4
-"""Groups of channels that a long convolution is taken in: a quarter of its exchanges is waited for."""
+"""Groups of channels that a long convolution is taken in: a quarter of its exchanges is waited for. A group is
+neighboring channels, dealt out to the ranks, so that with one window a batch what is sent is nowhere copied before."""
 
 
 class ContextHyenaOperator(HyenaOperator):
@@ -42,58 +47,67 @@ class ContextHyenaOperator(HyenaOperator):
     def mix(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B D L"]:
         """Return what the output projection is applied to, of a part.
 
+        Channels go in groups, so that the exchange of one hides behind the transforms of another. The tokens before
+        the part, and the filters after them, are on their way while the projections are taken.
+
         Raises:
             SequenceTooLongError: if all parts together are longer than ``l_max``.
         """
-        underway, skips = self._own_filters(x.shape[1])  # while the projections are taken
-        extended, before = with_tokens_before(
-            x, _aligned(self.short_filter.weight.shape[-1] - 1), self.context
-        )
-        features = self._featurize(extended)[..., before:]
-        first_gate, *gates, v = features.chunk(self.order + 1, dim=1)
-        for gate, filters, skip in zip(reversed(gates), underway, skips, strict=True):
-            v = self._convolved(v, gate, filters, skip)
-        return v * first_gate
-
-    def _convolved(
-        self,
-        v: Float[Tensor, "B D L"],
-        gate: Float[Tensor, "B D L"],
-        filters: Exchange,
-        skip: Float[Tensor, " d"],
-    ) -> Float[Tensor, "B D L"]:
-        """Return the long convolution of the gated values.
-
-        Channels go in groups, so that the exchange of one hides behind the transforms of another.
-        """
         context = self.context
-        groups = [torch.unflatten(x, 1, (context.size, -1)).chunk(GROUPS, dim=2) for x in (v, gate)]
-        there = [
-            Exchange((a * b).flatten(1, 2), context, split=1, join=2) for a, b in zip(*groups, strict=True)
-        ]
-        h = filters.finish()[0]
-        back = [
-            Exchange(fftconv(part.finish(), k, gain), context, split=2, join=1)
-            for part, k, gain in zip(there, h.chunk(GROUPS), skip.chunk(GROUPS), strict=True)
-        ]
-        results = [torch.unflatten(part.finish(), 1, (context.size, -1)) for part in back]
-        return torch.cat(results, dim=2).flatten(1, 2)
+        # on every rank, or the others would wait for ever
+        self.filter_fn.check_length(context.size * x.shape[1])
+        reach = self.short_filter.weight.shape[-1] - 1
+        before = TokensBefore(x, reach, context)
+        taps, skips = self._own_filters(x.shape[1])
+        features = self._featurize(before.part)
+        if reach:
+            features = with_head_added(features, self._reached_by(before.finish(), x.shape[1]))
+        streams = Streams(features, self.order + 1)
+        groups = streams.product_of_last(self._n_groups)
+        for index, (filters, skip) in enumerate(zip(taps, skips, strict=True)):
+            if index:
+                groups = streams.times(self.order - 1 - index, groups)
+            there = [Exchange(group, context, split=1, join=2) for group in groups]
+            back = []
+            for u, h, gain in zip(there, filters, skip, strict=True):
+                k = h.finish()[0]  # before u: of the gradients, that of u is waited for first and sent first
+                back.append(Exchange(fftconv(u.finish(), k, gain), context, split=2, join=1))
+            groups = [group.finish() for group in back]
+        return streams.times_first(groups)
 
-    def _own_filters(self, seqlen: int) -> tuple[list[Exchange], list[Tensor]]:
-        """Return this rank's channels of the filters at all positions, on their way, and their skip gains.
+    def _reached_by(self, before: Float[Tensor, "B N D"], seqlen: int) -> Float[Tensor, "B C M"]:
+        """Return what the tokens before a part add to its first features, as many as their short filter reaches."""
+        assert self.in_proj.bias is not None
+        taps = self.short_filter.weight[:, 0]
+        reached = min(taps.shape[1] - 1, seqlen)
+        inputs = to_channels(before, self.in_proj.weight, self.in_proj.bias)
+        outputs = causal_fir(F.pad(inputs, (0, reached)), taps, tap_order="cross_correlation")
+        return outputs[..., before.shape[1] :]
+
+    def _own_filters(self, seqlen: int) -> tuple[list[list[Exchange]], list[list[Tensor]]]:
+        """Return this rank's channels of each group of each filter at all positions, on their way, and their gains.
 
         Filters are functions of the position: each rank evaluates them at its own positions, for all channels, so that
         the work and what is kept of it is shared too.
         """
         context = self.context
-        self.filter_fn.check_length(context.size * seqlen)  # on every rank, or the others would wait for ever
         taps = self.filter_fn(seqlen, start=context.rank * seqlen)
         if taps.shape[1] < seqlen:  # the filter ends early, and parts are exchanged in one size
             taps = F.pad(taps, (0, seqlen - taps.shape[1]))
-        parts = self._split_filters(taps)
-        filters = [Exchange(part[None], context, split=1, join=2) for part in parts]
-        skips = [skip.chunk(context.size)[context.rank] for skip in self._split_filters(self.filter_fn.bias)]
+        filters = [
+            [Exchange(group[None], context, split=1, join=2) for group in part.chunk(self._n_groups)]
+            for part in self._split_filters(taps)
+        ]
+        skips = [
+            list(torch.unflatten(part, 0, (self._n_groups, context.size, -1))[:, context.rank].unbind())
+            for part in self._split_filters(self.filter_fn.bias)
+        ]
         return filters, skips
+
+    @property
+    def _n_groups(self) -> int:
+        """Up to `GROUPS`, and so many that each has equally many channels for every rank."""
+        return max(n for n in range(1, GROUPS + 1) if self.d_model % (n * self.context.size) == 0)
 
 
 class ContextGatedHyena(GatedHyena):

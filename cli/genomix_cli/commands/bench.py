@@ -97,7 +97,9 @@ def command(
     ] = "data",
     recompute: Annotated[
         Literal["none", "mixer", "mlp", "block", "auto"],
-        typer.Option(help="parallel: what the backward pass computes again."),
+        typer.Option(
+            help="parallel: what the backward pass computes again; the longest window is told where it is not auto."
+        ),
     ] = "auto",
     shards: Annotated[
         bool, typer.Option("--shards", help="parallel: with --axis context, share parameters too.")

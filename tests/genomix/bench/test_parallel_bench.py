@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from genomix.bench.parallel import ParallelCase, _add_longest
+from genomix_cli.parallel_bench import print_processes
 from genomix_data.errors import ConfigError
 from tests.conftest import PACKAGES, ROOT
 
@@ -56,4 +57,20 @@ def test_the_longest_window_lies_on_the_line_through_the_two_longest() -> None:
     _add_longest(rows, 10.0)
     assert rows[1]["longest"] == 9000
     assert rows[4]["longest"] == 18_000
+    assert rows[4]["times_as_long"] == 2.0
+    assert "times_as_long" not in rows[1]
     assert "longest" not in rows[2]
+
+
+def test_how_much_longer_windows_may_be_is_said_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    about = {"model": "hyenadna/demo", "axis": "context", "B": 1, "ms": 1.0, "tokens_per_s": 1.0, "loss": 1.0}
+    rows: list[dict[str, Any]] = [
+        {**about, "processes": n, "L": 1000 * k, "peak_gb": k / n} for n in (1, 2) for k in (1, 2)
+    ]
+    _add_longest(rows, 10.0)
+    print_processes({"rows": rows})
+    said = capsys.readouterr().out.splitlines()[-2:]
+    assert said == [
+        "1 process: windows of up to 10,000 tokens, by peak memory",
+        "2 processes: windows of up to 20,000 tokens, by peak memory, 2.00 times those of one",
+    ]

@@ -1,5 +1,6 @@
 """A sequence over ranks: outputs, loss and every gradient are those of one process."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.operators.recompute import Recompute
-from genomix.parallel.collectives import exchange, gather, with_tokens_before
+from genomix.parallel.collectives import exchange, gather
+from genomix.parallel.halo import TokensBefore, with_tokens_before
 from genomix.parallel.parallelize import parallelize
 from genomix.parallel.processes import Ranks
 from genomix.parallel.shape import MeshShape
@@ -46,6 +48,10 @@ def stripedhyena2(pattern: str, **changes: Any) -> StripedHyena2Config:
 
 MODELS: dict[str, AnyConfig] = {
     "hyena": hyenadna(),
+    "hyena-one-short-tap": hyenadna(n_layers=1, short_filter_order=1),
+    "hyena-short-filter-longer-than-a-part": hyenadna(n_layers=1, short_filter_order=20),
+    "hyena-one-channel-each": hyenadna(n_layers=1, d_model=4),
+    "hyena-12-channels": hyenadna(n_layers=1, d_model=12),
     "hyena-20-taps": hyenadna(n_layers=1, l_max=40, filter_len=20, extended_len=80),
     "hyena-order-3": hyenadna(n_layers=1, order=3, normalized=True, lr_pos_emb=1e-3),
     "hyena-standalone-order-4": hyenadna(n_layers=1, order=4, channel_layout="standalone"),
@@ -150,6 +156,13 @@ def exchanges(ranks: Ranks, folder: Path) -> Any:
     assert torch.equal(there, whole.chunk(context.size, dim=2)[context.rank])
     assert torch.equal(exchange(there, context, split=1, join=2), x)
     assert torch.equal(gather(x, context), torch.stack(whole.chunk(context.size, dim=1)))
+    for dtype in (torch.float32, torch.bfloat16, torch.uint8):
+        for seqlen in (4 * 16, 4 * 16 + 4):  # rows of whole words of 16 bytes, and others
+            values = torch.arange(2 * 12 * seqlen).remainder(251).to(dtype).reshape(2, 12, seqlen)
+            part = values.chunk(context.size, dim=2)[context.rank].contiguous()
+            there = exchange(part, context, split=1, join=2)
+            assert torch.equal(there, values.chunk(context.size, dim=1)[context.rank])
+            assert torch.equal(exchange(there, context, split=2, join=1), part)
     found = {}
     for n in (0, 1, 3, 4, 7, 100):
         extended, before = with_tokens_before(x, n, context)
@@ -159,6 +172,10 @@ def exchanges(ranks: Ranks, folder: Path) -> Any:
         weights = torch.arange(whole.shape[1], dtype=torch.float64)[first - before : first + x.shape[1]]
         (gradient,) = torch.autograd.grad((extended * weights[:, None]).sum(), x)
         found[n] = gradient[0, :, 0]
+        underway = TokensBefore(x, n, context)
+        apart = torch.cat([underway.finish(), underway.part], dim=1)
+        assert torch.equal(apart, extended)
+        assert torch.equal(torch.autograd.grad((apart * weights[:, None]).sum(), x)[0], gradient)
     return found
 
 
@@ -172,6 +189,33 @@ def test_tokens_before_a_part_come_with_their_gradients(tmp_path: Path) -> None:
             seen[max(first - n, 0) : first + part] += 1
         expected = seen * torch.arange(size * part)
         assert torch.equal(torch.cat([result[n] for result in results]), expected.double()), n
+
+
+def tensors_left(ranks: Ranks, folder: Path) -> dict[str, list[int]]:
+    """How many tensors there are after one, two and three steps without the garbage collector."""
+    found: dict[str, list[int]] = {}
+    for policy in ("none", "block"):
+        model = build(MODELS["hyena"], torch.float32)
+        parallelize(model, ranks.mesh)
+        model.recompute = policy
+        gc.collect()
+        gc.disable()
+        try:
+            found[policy] = []
+            for _ in range(3):
+                loss_and_gradients(model, *(ranks.part_of(x) for x in tokens()))
+                model.zero_grad()
+                found[policy].append(sum(type(each) is Tensor for each in gc.get_objects()))
+        finally:
+            gc.enable()
+    return found
+
+
+def test_steps_leave_nothing_behind(tmp_path: Path) -> None:
+    """An exchange that held its own graph would keep what it received for ever, and with `block` all of the block."""
+    for found in run_on_ranks(MeshShape(data=1, context=2), tensors_left, tmp_path):
+        for policy, (first, _, third) in found.items():
+            assert third < first + 8, policy  # two blocks with 12 exchanges each; a tensor may be about to go
 
 
 def too_long(ranks: Ranks, folder: Path) -> Any:
