@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.dispatch import choose, implementations
-from genomix_kernels.fftconv import fftconv, split_cuda
+from genomix_kernels.fftconv import fftconv, split_cuda, split_passes
 from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 from genomix_kernels.fftconv.onepass_cuda import Split
 from genomix_kernels.fftconv.reference import fftconv_reference
-from genomix_kernels.fftconv.split_cuda import convolve, filter_gradient, spectrum
+from genomix_kernels.fftconv.split_cuda import backward, convolve, filter_gradient, spectrum
 from genomix_kernels.fftconv.split_plan import SEGMENTS, WIDTH, Plan, plan_for
 from genomix_kernels.testing import relative_rms_error
 from tests.kernels.conftest import Emulate
@@ -24,25 +24,29 @@ SMALL = Plan(3, Split(4, 4))
 
 def _use(plan: Plan, emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run the kernels' source on this CPU for rows split in this way, and return how many tokens they hold."""
-    emulate(split_cuda)
+    emulate(split_cuda, split_passes)
     monkeypatch.setattr(split_cuda, "plan_for", lambda seqlen: plan)
     return plan.points * plan.segments
 
 
 def _check(case: Case) -> None:
-    """Check the output, and every gradient, those of gates as second results."""
+    """Check the output and every gradient: all in one pass over the signals, and each by itself."""
     wanted = expected(case)
     u, dy, h, skip = (case[name] for name in ("u", "dy", "h", "skip"))
     pre_gate, post_gate = case.get("pre_gate"), case.get("post_gate")
     prepared = spectrum(h, u.shape[-1])
     found = {"y": convolve(u, prepared, skip, pre_gate, post_gate)}
-    found["h"] = filter_gradient(u, dy, h.shape[1], pre_gate, post_gate)
+    gradients = backward(u, dy, prepared, skip, h.shape[1], pre_gate, post_gate)
+    found |= {name: x for name, x in gradients._asdict().items() if x is not None}
+    assert torch.equal(filter_gradient(u, dy, h.shape[1], pre_gate, post_gate), found["h"])
     if pre_gate is None:
-        found["u"] = convolve(dy, prepared, skip, is_adjoint=True)
+        assert torch.equal(convolve(dy, prepared, skip, is_adjoint=True), found["u"])
     else:
-        found["pre_gate"], ungated = torch.empty_like(u), torch.empty_like(u)
-        options = {"second": found["pre_gate"], "second_gate": u}
-        found["u"] = convolve(dy, prepared, skip, post_gate, pre_gate, is_adjoint=True, **options)
+        d_pre, ungated = torch.empty_like(u), torch.empty_like(u)
+        options = {"second": d_pre, "second_gate": u}
+        du = convolve(dy, prepared, skip, post_gate, pre_gate, is_adjoint=True, **options)
+        assert torch.equal(du, found["u"])
+        assert torch.equal(d_pre, found["pre_gate"])
         assert torch.equal(convolve(u, prepared, skip, pre_gate, post_gate, second=ungated), found["y"])
         found["post_gate"] = dy.double() * ungated
     for name, x in found.items():
@@ -64,13 +68,27 @@ def _check_autograd(case: Case, function: Callable[..., Tensor]) -> None:
 
 
 def _check_batch_invariance(case: Case) -> None:
-    u, h, skip = case["u"], case["h"], case["skip"]
+    u, dy, h, skip = (case[name] for name in ("u", "dy", "h", "skip"))
     prepared = spectrum(h, u.shape[-1])
     together = convolve(u, prepared, skip)
     assert torch.equal(convolve(u[-1:], prepared, skip), together[-1:])
     assert torch.equal(convolve(u, prepared, skip), together)
-    dh = filter_gradient(u, u, h.shape[1])
-    assert torch.equal(filter_gradient(u, u, h.shape[1]), dh)
+    gradients = backward(u, dy, prepared, skip, h.shape[1])
+    assert torch.equal(backward(u[-1:], dy[-1:], prepared, skip, h.shape[1]).u, gradients.u[-1:])
+    assert torch.equal(backward(u, dy, prepared, skip, h.shape[1]).h, gradients.h)
+
+
+def _check_quiet_rows(seqlen: int, device: str) -> None:
+    """Check that rows of a batch that are zeros take nothing off those that are merely quiet."""
+    case = make_case((3, 1, seqlen, seqlen), torch.bfloat16, device, gates=False)
+    case["u"] *= 1e-9
+    case["u"][0] = 0
+    case["dy"][1] = 0
+    u, dy, h = case["u"], case["dy"], case["h"]
+    gradients = backward(u, dy, spectrum(h, seqlen), case["skip"], seqlen)
+    wanted = expected(case)
+    assert relative_rms_error(gradients.h, wanted["h"]) < BOUND_OF_CLUSTER[torch.float32]
+    assert relative_rms_error(gradients.u, wanted["u"]) < BOUND_OF_CLUSTER[torch.bfloat16]
 
 
 def _check_loud_token(seqlen: int, device: str) -> None:
@@ -103,6 +121,23 @@ def test_output_and_gradients_on_the_cpu(emulate: Emulate, monkeypatch: pytest.M
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
 
 
+@pytest.mark.parametrize("asked", [("u",), ("pre_gate", "h"), ("h",)], ids="+".join)
+def test_only_gradients_that_are_asked_for_on_the_cpu(
+    asked: tuple[str, ...], emulate: Emulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = _use(SMALL, emulate, monkeypatch)
+    case = make_case((1, 1, size - 96, size // 3), torch.float16)
+    inputs: dict[str, Any] = {
+        name: x.clone().requires_grad_(name in asked) for name, x in case.items() if name != "dy"
+    }
+    torch.autograd.backward(fftconv_cuda(**inputs, is_split=True), case["dy"])
+    wanted = expected(case)
+    for name, x in inputs.items():
+        assert (x.grad is not None) == (name in asked)
+        if x.grad is not None:
+            assert relative_rms_error(x.grad, wanted[name]) < BOUND_OF_CLUSTER[x.dtype]
+
+
 def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
     size = _use(Plan(3, Split(4, 4, 4)), emulate, monkeypatch)
     # no multiple of four tokens: they are loaded one by one
@@ -111,13 +146,13 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
 
 @pytest.mark.parametrize("segments", [10, 28, 64])
 def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> None:
-    emulate(split_cuda)
+    emulate(split_passes)
     plan = Plan(segments, Split(4, 4, 2))
     h = (
         torch.randn(1, plan.points * segments).half().float()
     )  # a signal, whose 16 bits are not rounded on the way in
     planes = torch.empty(segments, plan.points, dtype=torch.int32)
-    loudness = split_cuda._taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
+    loudness = split_passes.taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
     scale = loudness[0, :, 1].double().repeat_interleave(WIDTH).view(1, -1, 16 * plan.split.points, 1)
     # (residue, tile, real or imaginary part, column, half of the tile)
     words = planes.view(torch.float16).view(segments, -1, 2, 16 * plan.split.points, 2).double()
@@ -131,7 +166,7 @@ def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> N
     # and back, here without scales of their own
     planes.view(torch.float16).copy_((words * scale[:, :, None]).view(segments, -1))
     back = torch.empty_like(h)
-    split_cuda._putting_together(plan, back, None, None, None)(planes, torch.ones(segments), 0, 1)
+    split_passes.summing(plan, back, 1)(planes, torch.ones(segments), 0, 1)
     assert relative_rms_error(back, h) < 3e-4
 
 
@@ -139,6 +174,7 @@ def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.
     size = _use(SMALL, emulate, monkeypatch)
     _check_zeros(size, "cpu")
     _check_loud_token(size, "cpu")
+    _check_quiet_rows(size, "cpu")
 
 
 def test_a_row_is_the_same_alone_and_in_any_group_on_the_cpu(
@@ -146,14 +182,19 @@ def test_a_row_is_the_same_alone_and_in_any_group_on_the_cpu(
 ) -> None:
     size = _use(SMALL, emulate, monkeypatch)
     case = make_case((2, 3, size, 17), torch.bfloat16, gates=False)
-    u, skip = case["u"], case["skip"]
+    u, dy, skip = case["u"], case["dy"], case["skip"]
     prepared = spectrum(case["h"], size)
     together = convolve(u, prepared, skip)
     assert torch.equal(convolve(u[1:], prepared, skip), together[1:])
-    # two channels at once, of one row or of two
-    monkeypatch.setattr(split_cuda, "GROUP_BYTES", 2 * 4 * size)
+    gradients = backward(u, dy, prepared, skip, 17)
+    assert torch.equal(backward(u[1:], dy[1:], prepared, skip, 17).u, gradients.u[1:])
+    # two channels at once of one row, one of two
+    monkeypatch.setattr(split_passes, "GROUP_BYTES", 2 * 4 * size)
     assert torch.equal(spectrum(case["h"], size), prepared)
     assert torch.equal(convolve(u, prepared, skip), together)
+    again = backward(u, dy, prepared, skip, 17)
+    assert torch.equal(again.u, gradients.u)
+    assert torch.equal(again.h, gradients.h)
 
 
 def test_plans_hold_their_rows_at_little_cost() -> None:
@@ -207,7 +248,8 @@ class TestOnAGpu:
 
     @pytest.mark.parametrize("seqlen", [131_073, 262_145, 1_000_001, 3_000_001])
     def test_odd_lengths(self, seqlen: int) -> None:
-        _check(make_case((1, 2, seqlen, seqlen), torch.bfloat16, "cuda"))
+        for batch in (1, 3):
+            _check(make_case((batch, 2, seqlen, seqlen), torch.bfloat16, "cuda"))
 
     @pytest.mark.parametrize("seqlen", LENGTHS)
     def test_a_row_is_the_same_each_time_alone_and_in_a_batch(self, seqlen: int) -> None:
@@ -216,17 +258,19 @@ class TestOnAGpu:
 
     @pytest.mark.parametrize("seqlen", [160_000, 1_048_576, 2_097_152, 4_194_304])
     def test_results_are_the_same_each_time(self, seqlen: int) -> None:
-        case = make_case((1, (1 << 27) // seqlen, seqlen, seqlen), torch.bfloat16, "cuda", gates=False)
-        u, dy, h, skip = (case[name] for name in ("u", "dy", "h", "skip"))
+        case = make_case((1, (1 << 27) // seqlen, seqlen, seqlen), torch.bfloat16, "cuda")
+        u, dy, h, skip, *gates = (case[name] for name in ("u", "dy", "h", "skip", "pre_gate", "post_gate"))
         prepared = spectrum(h, seqlen)
         check_repeats(
             lambda: (spectrum(h, seqlen), convolve(u, prepared, skip), filter_gradient(u, dy, seqlen))
         )
+        check_repeats(lambda: (x for x in backward(u, dy, prepared, skip, seqlen, *gates) if x is not None))
 
     @pytest.mark.parametrize("seqlen", LENGTHS)
     def test_zeros_and_a_loud_token(self, seqlen: int) -> None:
         _check_zeros(seqlen, "cuda")
         _check_loud_token(seqlen, "cuda")
+        _check_quiet_rows(seqlen, "cuda")
 
     def test_the_face_takes_it_by_name(self) -> None:
         case = make_case((1, 2, 300_000, 300_000), torch.bfloat16, "cuda")

@@ -155,6 +155,9 @@ def _composed_backward(
     needs_u, needs_pre, _, needs_h, needs_skip, *_ = ctx.needs_input_grad
     du = d_pre = dh = None
     kernels = ctx.kernels
+    if kernels is split_cuda and (needs_u or needs_pre) and (needs_h or needs_skip):
+        found = split_cuda.backward(u, dy, prepared, skip.float(), ctx.filter_len, pre_gate, post_gate)
+        return found.u, found.pre_gate, found.h
     if needs_u or needs_pre:
         d_pre = None if pre_gate is None else torch.empty_like(u, memory_format=torch.contiguous_format)
         du = kernels.convolve(

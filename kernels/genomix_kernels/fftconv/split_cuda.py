@@ -12,40 +12,32 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genomix_kernels.cuda_support import PACKAGE, CudaSource, element_of, launch, strides_of_rows
-from genomix_kernels.fftconv.onepass_cuda import OLDEST_CAPABILITY, OLDEST_WITH_CLUSTERS, shared_bytes
-from genomix_kernels.fftconv.onepass_tables import twists
-from genomix_kernels.fftconv.split_plan import (
-    WIDTH,
-    Plan,
-    matrix_of_columns,
-    matrix_of_residues,
-    plan_for,
-    roots_of_rows,
-    tables_of_rows,
+from genomix_kernels.cuda_support import PACKAGE, CudaSource, element_of, launch
+from genomix_kernels.fftconv.onepass_cuda import (
+    OLDEST_CAPABILITY,
+    OLDEST_WITH_CLUSTERS,
+    Gradients,
+    shared_bytes,
 )
-
-GROUP_BYTES = 256 << 20
-"""Planes of the channels that are worked on at once."""
-
-THREADS = 128
-"""Of a block that takes rows apart or puts them together."""
+from genomix_kernels.fftconv.onepass_tables import twists
+from genomix_kernels.fftconv.split_passes import (
+    groups_of,
+    planes_of,
+    putting_together,
+    summing,
+    taking_apart,
+)
+from genomix_kernels.fftconv.split_plan import WIDTH, Plan, plan_for, roots_of_rows, tables_of_rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
-_ELEMENT = PACKAGE / "cuda" / "element.cuh"
-_SEGMENTS = (
-    _ELEMENT,
-    *(FOLDER / f"{part}.cuh" for part in ("onepass_tile", "onepass_signals", "split_segments")),
-)
 _ROWS = (
-    _ELEMENT,
+    PACKAGE / "cuda" / "element.cuh",
     *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
     FOLDER / "split_rows.cuh",
 )
-COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
-COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
+GRADIENTS = CudaSource("split_gradients", (*_ROWS, FOLDER / "split_gradients.cu"))
 
 
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
@@ -59,9 +51,15 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     assert h.shape[1] <= seqlen, f"{h.shape[1]} taps, {seqlen} tokens"
     h = h.float().contiguous()
     prepared = torch.empty(len(h) * plan.segments, plan.points + 4, device=h.device, dtype=torch.int32)
-    transform = _transforming(plan, h[None], None, is_filter=True)
-    for first, count in _groups(plan, 1, len(h)):
-        transform(prepared[first * plan.segments :], first, count)
+    take_apart = taking_apart(plan, h[None], None, is_filter=True)
+    split, defines, of_rows = plan.split, _row_defines(plan), _row_tables(plan, h.device)
+    for first, count in groups_of(plan, 1, len(h)):
+        rows = prepared[first * plan.segments :]
+        loudness = take_apart(rows, first, count)
+        launch(
+            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, shared_bytes(split), rows, loudness, *of_rows,
+            cluster=split.cluster,
+        )  # fmt: skip
     return prepared
 
 
@@ -92,15 +90,45 @@ def convolve(
     plan = plan_for(seqlen)
     _check_spectrum(prepared, plan, channels)
     y = torch.empty(u.shape, device=u.device, dtype=u.dtype)
-    groups = _groups(plan, batch, channels)
-    planes, scales = _planes(plan, groups[0][1] * batch, u.device)
-    take_apart = _taking_apart(plan, u, pre_gate)
-    multiply = _multiplying(plan, batch, skip, u.device, is_adjoint=is_adjoint)
-    put_together = _putting_together(plan, y, post_gate, second, second_gate)
+    groups = groups_of(plan, batch, channels)
+    planes, scales = planes_of(plan, groups[0][1] * batch, u.device)
+    take_apart = taking_apart(plan, u, pre_gate)
+    put_together = putting_together(plan, y, post_gate, second, second_gate)
+    split, of_rows = plan.split, _row_tables(plan, u.device)
+    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": element_of(skip)}
     for first, count in groups:
-        multiply(planes, take_apart(planes, first, count), scales, prepared, first, count)
+        loudness = take_apart(planes, first, count)
+        launch(
+            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), planes, loudness,
+            scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
+        )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
+
+
+def backward(
+    u: Float[Tensor, "B D L"],
+    dy: Float[Tensor, "B D L"],
+    prepared: Int[Tensor, "rows words"],
+    skip: Float[Tensor, " D"] | None,
+    filter_len: int,
+    pre_gate: Float[Tensor, "B D L"] | None = None,
+    post_gate: Float[Tensor, "B D L"] | None = None,
+) -> Gradients:
+    """Return the gradients of `convolve` (without ``is_adjoint``), but for that of ``post_gate``.
+
+    Args:
+        u: As in `convolve`, like everything that is not named here.
+        dy: Gradient of its output, in the dtype of ``u``; last stride 1.
+        filter_len: K, at most L.
+    """
+    plan = plan_for(u.shape[-1])
+    _check_spectrum(prepared, plan, u.shape[1])
+    du = torch.empty(u.shape, device=u.device, dtype=u.dtype)
+    d_pre = None if pre_gate is None else torch.empty_like(du)
+    put_together = putting_together(plan, du, pre_gate, d_pre, None if pre_gate is None else u)
+    dh = _backward(plan, u, dy, filter_len, pre_gate, post_gate, prepared, skip, put_together)
+    return Gradients(du, dh, d_pre, None)
 
 
 def filter_gradient(
@@ -119,118 +147,46 @@ def filter_gradient(
         pre_gate: What the rows were multiplied by before the filter.
         post_gate: What they were multiplied by after it.
     """
-    batch, channels, seqlen = x.shape
-    plan = plan_for(seqlen)
-    dh = torch.empty(channels, filter_len, device=x.device, dtype=torch.float32)
-    groups = _groups(plan, 2, channels)
-    planes, scales = _planes(plan, groups[0][1], x.device)
-    transforms = torch.empty(len(planes), plan.points + 4, device=x.device, dtype=torch.int32)
-    multiply = _multiplying(plan, 1, None, x.device, is_adjoint=True)
-    for row in range(batch):
-        # the correlation of this gradient with these rows, which take the place of filters
-        pre, post = (None if gate is None else gate[row : row + 1] for gate in (pre_gate, post_gate))
-        transform = _transforming(plan, x[row : row + 1], pre)
-        take_apart = _taking_apart(plan, dy[row : row + 1], post)
-        found = dh if row == 0 else torch.empty_like(dh)
-        put_together = _putting_together(plan, found, None, None, None)
-        for first, count in groups:
-            transform(transforms, first, count)
-            multiply(planes, take_apart(planes, first, count), scales, transforms, 0, count)
+    return _backward(plan_for(x.shape[-1]), x, dy, filter_len, pre_gate, post_gate)
+
+
+def _backward(
+    plan: Plan,
+    u: Tensor,
+    dy: Tensor,
+    filter_len: int,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    prepared: Tensor | None = None,
+    skip: Tensor | None = None,
+    put_together: Callable[[Tensor, Tensor, int, int], None] | None = None,
+) -> Tensor:
+    """Return the gradient of the filter; ``put_together`` gets the planes of the input's, if ``prepared`` is there."""
+    batch, channels, _seqlen = u.shape
+    dh = torch.empty(channels, filter_len, device=u.device, dtype=torch.float32)
+    groups = groups_of(plan, 2 * batch, channels)
+    inputs, scales_of_inputs = planes_of(plan, groups[0][1] * batch, u.device)
+    planes, scales = planes_of(plan, groups[0][1] * batch, u.device)
+    take_apart, take_apart_dy = taking_apart(plan, u, pre_gate), taking_apart(plan, dy, post_gate)
+    sum_up = summing(plan, dh, batch)
+    split, of_rows = plan.split, _row_tables(plan, u.device)
+    defines = _row_defines(plan) | {"HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip)}
+    for first, count in groups:
+        loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
+        launch(
+            GRADIENTS, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), inputs,
+            loudness_of_inputs, scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
+            cluster=split.cluster,
+        )  # fmt: skip
+        if put_together is not None:
             put_together(planes, scales, first, count)
-        if row > 0:
-            dh += found
+        sum_up(inputs, scales_of_inputs, first, count)
     return dh
 
 
 def oldest_capability(seqlen: int) -> tuple[int, int]:
     """Return the oldest compute capability that rows of so many tokens need."""
     return OLDEST_WITH_CLUSTERS if plan_for(seqlen).split.cluster > 1 else OLDEST_CAPABILITY
-
-
-def _taking_apart(
-    plan: Plan, x: Tensor, gate: Tensor | None, *, is_filter: bool = False
-) -> Callable[[Tensor, int, int], Tensor]:
-    """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
-    batch = x.shape[0]
-    defines = _segment_defines(plan, x, gate) | {
-        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": _blocks_of_gpu(plan),
-    }  # fmt: skip
-    matrix = matrix_of_columns(plan.segments, x.device)
-    strides = strides_of_rows(x, gate)
-
-    def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
-        loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
-        launch(
-            COLUMNS, defines, _blocks(plan, count * batch), THREADS, 0, x, gate, matrix, planes, loudness, first,
-            batch, planes.shape[-1], x.shape[-1], *strides,
-        )  # fmt: skip
-        return loudness
-
-    return take_apart
-
-
-def _transforming(
-    plan: Plan, x: Tensor, gate: Tensor | None, *, is_filter: bool = False
-) -> Callable[[Tensor, int, int], None]:
-    """Return what fills rows with the transforms of so many channels of ``x`` from one on, which has a batch of one."""
-    take_apart = _taking_apart(plan, x, gate, is_filter=is_filter)
-    split, defines = plan.split, _row_defines(plan)
-    of_rows = _row_tables(plan, x.device)
-
-    def transform(prepared: Tensor, first: int, count: int) -> None:
-        loudness = take_apart(prepared, first, count)
-        launch(
-            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, shared_bytes(split), prepared, loudness,
-            *of_rows, cluster=split.cluster,
-        )  # fmt: skip
-
-    return transform
-
-
-def _multiplying(
-    plan: Plan, batch: int, skip: Tensor | None, device: torch.device, *, is_adjoint: bool
-) -> Callable[[Tensor, Tensor, Tensor, Tensor, int, int], None]:
-    """Return what filters planes of so many channels by the transforms from that of one channel on, in place."""
-    split = plan.split
-    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": element_of(skip)}
-    of_rows = _row_tables(plan, device)
-
-    def multiply(
-        planes: Tensor, loudness: Tensor, scales: Tensor, prepared: Tensor, first: int, count: int
-    ) -> None:
-        launch(
-            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), planes, loudness,
-            scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
-        )  # fmt: skip
-
-    return multiply
-
-
-def _putting_together(
-    plan: Plan,
-    y: Tensor,
-    post_gate: Tensor | None,
-    second: Tensor | None,
-    second_gate: Tensor | None,
-) -> Callable[[Tensor, Tensor, int, int], None]:
-    """Return what fills so many channels of ``y`` from one on, (B, D, L), or (D, K) in fp32, from planes and scales."""
-    is_filter = y.dtype is torch.float32
-    batch = 1 if is_filter else y.shape[0]
-    defines = _segment_defines(plan, y, post_gate, second, second_gate) | {
-        "IS_FILTER": int(is_filter), "HAS_POST": int(post_gate is not None),
-        "SECOND": 0 if second is None else 1 if second_gate is None else 2,
-        "BLOCKS": _blocks_of_gpu(plan),
-    }  # fmt: skip
-    matrix = matrix_of_residues(plan.segments, y.device)
-    strides = strides_of_rows(post_gate, second_gate)
-
-    def put_together(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
-        launch(
-            COMBINE, defines, _blocks(plan, count * batch), THREADS, 0, planes, scales, matrix, post_gate,
-            second_gate, y, second, first, batch, y.shape[-2], y.shape[-1], *strides,
-        )  # fmt: skip
-
-    return put_together
 
 
 def _row_defines(plan: Plan) -> dict[str, int | str]:
@@ -241,45 +197,10 @@ def _row_defines(plan: Plan) -> dict[str, int | str]:
     }  # fmt: skip
 
 
-def _segment_defines(plan: Plan, *signals: Tensor | None) -> dict[str, int | str]:
-    rows = [x for x in signals if x is not None]
-    at_once = 16 // rows[0].element_size()
-    is_aligned = all(
-        x.data_ptr() % 16 == 0 and all(n % at_once == 0 for n in (x.shape[-1], *x.stride()[:-1]))
-        for x in rows
-    )
-    return plan.defines | {
-        "SEGMENTS": plan.segments, "VECTOR": at_once if is_aligned else 1,
-        "FP16": int(rows[0].dtype is torch.float16),
-    }  # fmt: skip
-
-
-def _blocks_of_gpu(plan: Plan) -> int:
-    """Return how many blocks of rows in pieces a multiprocessor shall hold: registers are for the pieces of a lane."""
-    return 4 if plan.segments <= 16 else 3 if plan.segments <= 32 else 2
-
-
 def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor | None]:
     split = plan.split
     roots = roots_of_rows(split.cluster, plan.segments, device) if split.cluster > 1 else None
     return tables_of_rows(*split, plan.segments, device), roots
-
-
-def _blocks(plan: Plan, rows: int) -> tuple[int, int]:
-    return 32 * plan.warps_of_row // THREADS, rows
-
-
-def _planes(plan: Plan, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return where rows taken apart go, and the scales that clusters leave them with."""
-    count = rows * plan.segments
-    planes = torch.empty(count, plan.points, device=device, dtype=torch.int32)
-    return planes, torch.empty(count, device=device, dtype=torch.float32)
-
-
-def _groups(plan: Plan, planes_of_channel: int, channels: int) -> list[tuple[int, int]]:
-    """Return the first channel of each group, and how many they are."""
-    at_once = max(1, min(channels, GROUP_BYTES // (4 * planes_of_channel * plan.points * plan.segments)))
-    return [(first, min(at_once, channels - first)) for first in range(0, channels, at_once)]
 
 
 def _check_spectrum(prepared: Tensor, plan: Plan, channels: int) -> None:

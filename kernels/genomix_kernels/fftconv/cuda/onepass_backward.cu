@@ -47,9 +47,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) onepass_backward(
         // what the output was before its gate
 #pragma unroll
         for (int j = 0; j < P; ++j) {
-            const uint4 v = kept[2 * j * THREADS], w = kept[(2 * j + 1) * THREADS];
-            re[j][0] = v.x, re[j][1] = v.y, re[j][2] = v.z, re[j][3] = v.w;
-            im[j][0] = w.x, im[j][1] = w.y, im[j][2] = w.z, im[j][3] = w.w;
+            read_kept<THREADS>(re[j], im[j], kept, j);
             spectrum.times_tile<false>(re[j], im[j], j);
         }
         row.store(re, im, Output<1, 0>{d_post + first, nullptr, gradient, nullptr, int(seqlen), down_u * spectrum.scale});

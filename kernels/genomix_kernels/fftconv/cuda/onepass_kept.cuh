@@ -3,43 +3,48 @@
 // Defined by the caller: P, W, CLUSTER.
 #pragma once
 
-// fp16 words as onepass_tile.cuh leaves them, of which the largest magnitude is between 1/2 and 1, and behind them what to
-// multiply them by; `down` is what the transform is to be multiplied by
-DEVICE void leave_spectrum(const Row& row, const Words& re, const Words& im, u32* spectrum, float down) {
-    float most = 0.0f;
+// Brings the largest magnitude of all words to 1/2 to 1, and returns what to multiply them by; 0 if they are zeros
+DEVICE float normalize(const Row& row, Words& re, Words& im, float down) {
+    u32 pair = 0u;
 #pragma unroll
     for (int j = 0; j < P; ++j)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            most = fmaxf(most, fmaxf(fabsf(low_fp16(re[j][i])), fabsf(high_fp16(re[j][i]))));
-            most = fmaxf(most, fmaxf(fabsf(low_fp16(im[j][i])), fabsf(high_fp16(im[j][i]))));
-        }
-    most = row.largest(most);
-    const Scale scale(most, -1);
-    uint4* to = reinterpret_cast<uint4*>(spectrum) + row.q * P * 64 + row.at.lane;
+        for (int i = 0; i < 4; ++i) pair = half_max_abs(half_max_abs(pair, re[j][i]), im[j][i]);
+    const float most = row.largest(fmaxf(low_fp16(pair), high_fp16(pair)));
+    if (most == 0.0f) return 0.0f;
+    // by a factor that fp16 can hold: only numbers at the end of fp32's range, whose row was scaled by less, need a larger one
+    const Scale scale(fmaxf(most, 1.0f / 16384.0f), -1);
+    const u32 factor = pack_fp16(scale.up, scale.up);
 #pragma unroll
     for (int j = 0; j < P; ++j)
 #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-            const Tile& x = c ? im[j] : re[j];
-            u32 words[4];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) words[i] = pack_fp16(scale.up * low_fp16(x[i]), scale.up * high_fp16(x[i]));
-            to[(2 * j + c) * 32] = make_uint4(words[0], words[1], words[2], words[3]);
-        }
-    if (row.rank == 0 && thread_index() == 0) {
-        float* last = reinterpret_cast<float*>(spectrum + N);
-        last[0] = most > 0.0f ? down * scale.down * sqrtf(float(N)) : 1.0f;
-        last[1] = last[2] = last[3] = 0.0f;
-    }
+        for (int i = 0; i < 4; ++i) re[j][i] = half_mul(re[j][i], factor), im[j][i] = half_mul(im[j][i], factor);
+    return down * scale.down * sqrtf(float(N));
 }
 
-// in shared memory, STEP vectors from one to the next of a thread
+// STEP vectors from one to the next of a thread
+template <int STEP> DEVICE void keep(const Tile& re, const Tile& im, uint4* kept, int j) {
+    kept[2 * j * STEP] = make_uint4(re[0], re[1], re[2], re[3]);
+    kept[(2 * j + 1) * STEP] = make_uint4(im[0], im[1], im[2], im[3]);
+}
 template <int STEP> DEVICE void keep(const Words& re, const Words& im, uint4* kept) {
 #pragma unroll
-    for (int j = 0; j < P; ++j) {
-        kept[2 * j * STEP] = make_uint4(re[j][0], re[j][1], re[j][2], re[j][3]);
-        kept[(2 * j + 1) * STEP] = make_uint4(im[j][0], im[j][1], im[j][2], im[j][3]);
+    for (int j = 0; j < P; ++j) keep<STEP>(re[j], im[j], kept, j);
+}
+template <int STEP> DEVICE void read_kept(Tile& re, Tile& im, const uint4* kept, int j) {
+    const uint4 v = kept[2 * j * STEP], w = kept[(2 * j + 1) * STEP];
+    re[0] = v.x, re[1] = v.y, re[2] = v.z, re[3] = v.w;
+    im[0] = w.x, im[1] = w.y, im[2] = w.z, im[3] = w.w;
+}
+
+// Normalized words, and behind them what to multiply them by; `down` is what the transform is to be multiplied by
+DEVICE void leave_spectrum(const Row& row, Words& re, Words& im, u32* spectrum, float down) {
+    down = normalize(row, re, im, down);
+    keep<32>(re, im, reinterpret_cast<uint4*>(spectrum) + row.q * P * 64 + row.at.lane);
+    if (row.rank == 0 && thread_index() == 0) {
+        float* last = reinterpret_cast<float*>(spectrum + N);
+        last[0] = down > 0.0f ? down : 1.0f;
+        last[1] = last[2] = last[3] = 0.0f;
     }
 }
 
@@ -53,8 +58,8 @@ struct Products {
     template <int STEP> DEVICE void add(const Words& re, const Words& im, const uint4* kept, float down) {
 #pragma unroll
         for (int j = 0; j < P; ++j) {
-            const uint4 v = kept[2 * j * STEP], w = kept[(2 * j + 1) * STEP];
-            const Tile ur = {v.x, v.y, v.z, v.w}, ui = {w.x, w.y, w.z, w.w};
+            Tile ur, ui;
+            read_kept<STEP>(ur, ui, kept, j);
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 u32 r = re[j][i], c = im[j][i];

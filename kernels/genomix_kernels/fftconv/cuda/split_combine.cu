@@ -1,38 +1,27 @@
 // The real part of long rows, put together from SEGMENTS rows of complex numbers each, each with a scale of its own.
 //
-// Defined by the caller, besides what split_segments.cuh asks for, VECTOR and FP16: IS_FILTER (the result is in fp32 and ends
-// after `seqlen` taps), HAS_POST, SECOND (another result: 1 without a gate, 2 with a gate of its own), BLOCKS (of a
-// multiprocessor).
-
-constexpr int COUNT = TOKENS / 2;  // words of a lane
+// Defined by the caller, besides what split_segments.cuh asks for, VECTOR and FP16: HAS_POST, SECOND (another result: 1 without a
+// gate, 2 with a gate of its own), BLOCKS (of a multiprocessor).
 
 KERNEL void __launch_bounds__(THREADS, BLOCKS) split_combine(
-    const u32* planes, const float* scales, const uint4* matrix, const Element* post, const Element* second_gate, void* y,
+    const u32* planes, const float* scales, const uint4* matrix, const Element* post, const Element* second_gate, Element* y,
     Element* second, i64 first_channel, i64 batch, i64 channels, i64 seqlen, i64 post_batch, i64 post_channel,
     i64 second_batch, i64 second_channel) {
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
     const Lane at;
     const int first = first_word();
     planes += row * SEGMENTS * N + first + COUNT * at.g, scales += row * SEGMENTS;
-    // of a step over residues a lane has two: real and imaginary parts are neighbouring rows of a right factor
-    const auto residue = [&at](int k, int i) { return 8 * k + at.t + 4 * i; };
     u32 words[BY_RESIDUES][2][2][COUNT];
     float scale[BY_RESIDUES][2], most = 0.0f;
 #pragma unroll
     for (int k = 0; k < BY_RESIDUES; ++k)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const int q = residue(k, i);
+            const int q = residue_of_lane(k, i);
             const bool is_one = SEGMENTS % 8 == 0 || q < SEGMENTS;
             scale[k][i] = is_one ? scales[q] : 0.0f;
             most = fmaxf(most, scale[k][i]);
-#pragma unroll
-            for (int part = 0; part < 2; ++part) {
-                if (is_one) read_words(planes + q * N + 16 * P * part, words[k][i][part]);
-                else
-#pragma unroll
-                    for (int j = 0; j < COUNT; ++j) words[k][i][part][j] = 0u;
-            }
+            read_residue(planes + q * N, words[k][i], is_one);
         }
     most = greatest(most);
     // scales are powers of two times what all of them have in common
@@ -40,25 +29,13 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_combine(
 #pragma unroll
     for (int k = 0; k < BY_RESIDUES; ++k)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const u32 factor = pack_fp16(scale[k][i] / most, scale[k][i] / most);
-#pragma unroll
-            for (int j = 0; j < COUNT; ++j) {
-                const u32 re = half_mul(words[k][i][0][j], factor), im = half_mul(words[k][i][1][j], factor);
-                right[k][j][0][i] = low_halves(re, im), right[k][j][1][i] = high_halves(re, im);
-            }
-        }
+        for (int i = 0; i < 2; ++i) as_factors(words[k][i], scale[k][i] / most, right[k], i);
 
     constexpr float SHARE = 1.0f / SEGMENTS;
-#if IS_FILTER
-    typedef Sums Sink;
-    const Sink sink{static_cast<float*>(y) + d * seqlen, int(seqlen), SHARE * most};
-#else
     typedef Output<HAS_POST, SECOND> Sink;
     const i64 to = (b * channels + d) * seqlen;
-    const Sink sink{static_cast<Element*>(y) + to, second + to, post + b * post_batch + d * post_channel,
+    const Sink sink{y + to, second + to, post + b * post_batch + d * post_channel,
                     second_gate + b * second_batch + d * second_channel, int(seqlen), SHARE * most};
-#endif
 #pragma unroll 1
     for (int tile = 0; tile < BY_SEGMENTS; ++tile) {
         // segments g and g + 8 of the tile, both halves

@@ -24,6 +24,15 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
     return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
 }
 
+// All threads of a row wait for one another between two of `largest` that nothing else keeps apart.
+DEVICE void keep_apart(const Row& row) {
+#if CLUSTER > 1
+    row.meetings.say_ready();
+    row.meetings.wait_until_ready();
+#endif
+    barrier();
+}
+
 #if CLUSTER > 1
 template <bool IS_BACKWARD, int SIZE>
 DEVICE void over_blocks_level(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], const uint2* roots) {

@@ -15,6 +15,7 @@
 #pragma once
 
 constexpr int THREADS = 128, TOKENS = 8, WIDTH = 4 * TOKENS;  // TOKENS: neighbours of a lane
+constexpr int COUNT = TOKENS / 2;                             // words of a lane that puts rows together
 constexpr int BY_SEGMENTS = (SEGMENTS + 15) / 16, BY_RESIDUES = (SEGMENTS + 7) / 8;  // steps of 16 rows
 
 // A left factor of 16 rows and 16 columns, from a table of them
@@ -36,6 +37,29 @@ DEVICE void read_words(const u32* from, u32 (&x)[4]) {
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 DEVICE void write_words(u32* to, const u32 (&x)[4]) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
+
+// Of a step over residues a lane has two: real and imaginary parts are neighbouring rows of a right factor.
+DEVICE int residue_of_lane(int k, int i) { return 8 * k + thread_index() % 4 + 4 * i; }
+// Real and imaginary parts of one of them, or zeros
+DEVICE void read_residue(const u32* from, u32 (&words)[2][COUNT], bool is_one) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+        if (is_one) read_words(from + 16 * P * part, words[part]);
+        else
+#pragma unroll
+            for (int j = 0; j < COUNT; ++j) words[part][j] = 0u;
+    }
+}
+// times a factor, as part i of the right factors of each word's two halves
+DEVICE void as_factors(const u32 (&words)[2][COUNT], float by, u32 (&right)[COUNT][2][2], int i) {
+    const u32 factor = pack_fp16(by, by);
+#pragma unroll
+    for (int j = 0; j < COUNT; ++j) {
+        const u32 re = half_mul(words[0][j], factor), im = half_mul(words[1][j], factor);
+        right[j][0][i] = low_halves(re, im), right[j][1][i] = high_halves(re, im);
+    }
+}
+
 // Those of four lanes from `to` on. Pairs of lanes exchange halves of their 8 words, so that what they write at once fills
 // sectors of 32 bytes.
 DEVICE void write_words(u32* to, const u32 (&x)[TOKENS], bool is_one) {

@@ -1,0 +1,63 @@
+// Rows of split_columns, of the input and of the output's gradient, each read and transformed once: the second times the
+// conjugate of the filter's spectrum, in place, is the input's gradient; times the conjugate of the first, in the place of
+// that, it is the filter's, of one row of the batch. A block or cluster takes a row of either, as in split_convolve.
+//
+// Transforms that wait are in memory, in the place of the input's row. In shared memory, where they would take as much as what
+// warps exchange, only one block would fit into a multiprocessor, and sums over a batch would take all of its registers.
+//
+// Defined by the caller, besides P, W, CLUSTER, TWISTS, COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's gradient too),
+// SKIP (the skip's type), BLOCKS (of a multiprocessor).
+
+// as in split_convolve: a normalized transform takes the place of the spectrum, and there is no skip
+constexpr int TOP_INPUT = 3, TOP = 2;
+
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
+    u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
+    float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* roots, i64 first_channel, i64 batch) {
+    SHARED_BYTES;
+    const i64 residue = block_index_y(), r = block_index() / CLUSTER, place = r * SEGMENTS + residue;
+    const i64 columns = r * (N / 2 / COLUMNS);
+    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+    u32 *input = inputs + place * N, *z = planes + place * N;
+    uint4* kept = reinterpret_cast<uint4*>(input) + row.q * P * 64 + row.at.lane;
+    roots += residue * ROOTS_OF_ROW;
+    prefetch_bytes(z + M * row.rank, 4 * M, thread_index(), 32 * W);
+    Words re, im;
+    float down = load_row(row, re, im, input, loudness_of_inputs + columns, roots, TOP_INPUT);
+    const float of_input = normalize(row, re, im, down * GROWTH);
+    keep<32>(re, im, kept);
+    keep_apart(row);
+    down = load_row(row, re, im, z, loudness + columns, roots, TOP);
+#if HAS_SIGNALS
+    const i64 d = first_channel + r / batch;
+    const Spectrum spectrum(spectra, d * SEGMENTS + residue, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
+    prefetch_bytes(spectrum.vectors - row.at.lane, 1024 * P, row.at.lane, 32);
+#pragma unroll
+    for (int j = 0; j < P; ++j) {
+        Tile ur, ui, x = {re[j][0], re[j][1], re[j][2], re[j][3]}, y = {im[j][0], im[j][1], im[j][2], im[j][3]};
+        read_kept<32>(ur, ui, kept, j);
+        times<true>(x, y, ur, ui);
+        keep<32>(x, y, kept, j);
+    }
+#pragma unroll
+    for (int j = 0; j < P; ++j) spectrum.times_tile<true>(re[j], im[j], j);
+    store_row(row, re, im, z, roots);
+    row.meet();
+#pragma unroll
+    for (int j = 0; j < P; ++j) read_kept<32>(re[j], im[j], kept, j);
+#else
+#pragma unroll
+    for (int j = 0; j < P; ++j) {
+        Tile ur, ui;
+        read_kept<32>(ur, ui, kept, j);
+        times<true>(re[j], im[j], ur, ui);
+    }
+#endif
+    store_row(row, re, im, input, roots);
+    if (row.rank == 0 && thread_index() == 0) {
+        scales_of_inputs[place] = down * of_input * (GROWTH * GROWTH);
+#if HAS_SIGNALS
+        scales[place] = down * spectrum.scale * (GROWTH * GROWTH);
+#endif
+    }
+}
