@@ -48,6 +48,14 @@ def test_samples_ship_in_the_wheel(wheel_names: set[str]) -> None:
     assert {"genomix_data/samples/yeast_chrI.fa.gz", "genomix_data/samples/LICENSES.md"} <= wheel_names
 
 
+def test_the_released_model_is_in_the_repository_only(wheel_names: set[str]) -> None:
+    from hatchling.builders.sdist import SdistBuilder
+
+    in_source = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert "recipes/pretrain_human/README.md" in in_source
+    assert not [name for name in in_source | wheel_names if "human_6m" in name]
+
+
 def test_ignore_rules_are_anchored() -> None:
     rules = [line.strip() for line in (ROOT / ".gitignore").read_text().splitlines()]
     names = [rule for rule in rules if rule and not rule.startswith("#")]
