@@ -191,6 +191,13 @@ def _ours_from_pretrained(info: BenchmarkSet) -> dict[str, Settings]:
             "data": {"rc_augment": True},
             "head": {"both_strands": True},
         }
+    if info.name == "ienhancer_2l/layer1":
+        settings = {
+            "trainer": {"max_epochs": 10, "patience": None},  # of which the third or fourth is the best
+            "optimizer": {"lr": 2e-4},
+            "loss": {"label_smoothing": 0.1},
+            "head": {"dropout": 0.3},
+        }
     return settings
 
 
