@@ -61,12 +61,12 @@ class _PlannedBlock(Generic[_Record]):
 
 
 LARGE = 1_000_000_000
-"""Parameters from which a GPU shares prefixes by itself: with 7 billion it scores 1.5 times as fast then, with small
-models it has not been measured.
+"""Parameters from which a GPU shares prefixes by itself: with 7 billion it scores 1.5 times as fast
+then, with 2 million 0.94 times (windows of 1,024 bp on one H200).
 """
 
 SCORERS = 2
-"""Blocks in work at a time on a GPU, with small models, which otherwise wait for the host for half of the time."""
+"""Blocks in work at a time on a GPU with small models: with one, half of the time is gaps while the host prepares."""
 
 
 class Scorer:

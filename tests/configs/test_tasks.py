@@ -48,6 +48,8 @@ def test_every_recipe_is_of_a_known_set_and_builds() -> None:
     [
         (["task=gue/prom/prom_300_tata"], (5, None, 64, "window")),
         (["task=gue/tf/0", "model.init=human-2m", "method=full"], (4, None, 256, "mean")),
+        (["task=cnnprom/arabidopsis_tata_vs_nonprom"], (10, None, 64, "window")),
+        (["task=ienhancer/layer1"], (10, None, 64, "mean")),
         (["task=gue/tf/0", "trainer.max_epochs=9", "data.batch_size=32"], (9, None, 32, "mean")),
         (["task=gue/tf/0", "model=hyenadna/tiny-1k"], (20, 5, 128, "mean")),
         (["task=gue/prom/prom_300_tata", "model.init=null"], (30, 8, 64, "mean")),

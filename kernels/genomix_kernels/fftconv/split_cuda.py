@@ -39,6 +39,7 @@ SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
 GRADIENTS = CudaSource("split_gradients", (*_ROWS, FOLDER / "split_gradients.cu"))
 
+
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     """Return the filters' transforms for `convolve`: opaque, for rows of this length.
 
