@@ -60,3 +60,29 @@ def test_rows_of_fine_tuning_are_those_of_the_runs() -> None:
     ]
     assert read("finetuning.json")["rows"] == expected
     assert {row["method"] for row in expected} == {"full", "scratch"}
+
+
+def test_rows_of_kernels_and_models_are_those_of_the_other_files() -> None:
+    kernels = [row for row in read("kernels-h200.json")["rows"] if row["op"] == "fftconv"]
+    assert kernels == read("fftconv-h200.json")["rows"]
+    models = read("models-h200.json")["rows"]
+    scores = [
+        (row["model"], row["window"], row["variants_per_s"], row["peak_gb"])
+        for row in read("scoring-h200.json")["rows"]
+        if row.get("processes", 1) == 1
+    ]
+    assert [
+        tuple(row[key] for key in ("model", "L", "variants_per_s", "peak_gb"))
+        for row in models
+        if row["what"] == "score"
+    ] == scores
+    latest = {
+        (row["model"], row["L"], row["B"]): (row["tokens_per_s"], row["ms"], row["peak_gb"])
+        for row in read("hyenadna-training-h200.json")["rows"]
+    }
+    assert {
+        (row["model"], row["L"], row["B"]): (row["tokens_per_s"], row["ms"], row["peak_gb"])
+        for row in models
+        if row["model"].startswith("hyenadna")
+    } == latest
+    assert all(row.keys() == models[0].keys() for row in models)
