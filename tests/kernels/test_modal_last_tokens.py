@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from genomix_kernels.hyena_gated import Modes, Taps
 from genomix_kernels.hyena_gated.modal_final import complete_state
@@ -42,20 +43,26 @@ def test_it_is_what_plain_torch_sums(
         else Taps(h, None, "cross_correlation" if form == "correlation" else "convolution")
     )
     tail = torch.randn(2, 3 * CHANNELS, N_TAPS - 1, generator=generator).half() if form == "tail" else None
-    tensors = (before, k, v if has_gate else None, featurizer, inner, tail)
-    expected = complete_state(*tensors, first, form == "interleaved")
+    gate = v if has_gate else None
+    is_interleaved = form == "interleaved"
+    expected = complete_state(before, k, gate, featurizer, inner, tail, first, is_interleaved)
 
-    def on_device(x: object) -> object:
-        if isinstance(x, tuple):
-            return type(x)(
-                *(each.to(triton_device) if isinstance(each, torch.Tensor) else each for each in x)
-            )
-        return x.to(triton_device) if isinstance(x, torch.Tensor) else x
+    def on_device(x: Tensor) -> Tensor:
+        return x.to(triton_device)
 
-    there = [on_device(x) for x in tensors]
     # neighbours in time need not be rows of one tensor
-    there[1] = torch.nn.functional.pad(there[1], (0, 3, 0, 1))[:, :CHANNELS, :seqlen]
-    found = add_last_tokens(*there, first, form == "interleaved")
-    assert_close_to_reference(found.cpu(), expected.double())
-    alone = [x[1:] if isinstance(x, torch.Tensor) else x for x in there]
-    assert torch.equal(add_last_tokens(*alone, first, form == "interleaved")[0], found[1])
+    k = torch.nn.functional.pad(on_device(k), (0, 3, 0, 1))[:, :CHANNELS, :seqlen]
+    before, gate, tail = on_device(before), *(None if x is None else on_device(x) for x in (gate, tail))
+    inner = Modes(on_device(inner.log_poles), on_device(inner.residues))
+    if featurizer is not None:
+        featurizer = featurizer._replace(h=on_device(featurizer.h))
+
+    def found(rows: slice) -> Tensor:
+        own_gate, own_tail = (None if x is None else x[rows] for x in (gate, tail))
+        return add_last_tokens(
+            before[rows], k[rows], own_gate, featurizer, inner, own_tail, first, is_interleaved
+        )
+
+    together = found(slice(None))
+    assert_close_to_reference(together.cpu(), expected.double())
+    assert torch.equal(found(slice(1, None))[0], together[1])

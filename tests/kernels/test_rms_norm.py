@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -189,23 +190,26 @@ def test_shapes_that_do_not_fit_are_named() -> None:
 def test_the_result_may_have_another_dtype(triton_device: str, eps_outside_root: bool) -> None:
     from genomix_kernels.rms_norm.triton_backend import add_rms_norm_triton, rms_norm_triton
 
-    settings = {"eps": 1e-6, "eps_outside_root": eps_outside_root}
+    settings: dict[str, Any] = {"eps": 1e-6, "eps_outside_root": eps_outside_root}
     inputs = make_inputs((9, 33), torch.float32, triton_device)
     rounded = inputs | {"residual": inputs["residual"].half()}
-    for function, tensors in (
-        (rms_norm_triton, {name: inputs[name] for name in ("x", "scale")}),
-        (rms_norm_reference, {name: inputs[name] for name in ("x", "scale")}),
+    alone = {name: inputs[name] for name in ("x", "scale")}
+    cases: list[tuple[Callable[..., Tensor], dict[str, Tensor]]] = [
+        (rms_norm_triton, alone),
+        (rms_norm_reference, alone),
         (lambda **each: add_rms_norm_triton(**each)[0], rounded),
         (lambda **each: add_rms_norm_reference(**each)[0], rounded),
-    ):
-        leaves = [{name: x.clone().requires_grad_() for name, x in tensors.items()} for _ in range(2)]
-        at_once = function(**leaves[0], **settings, out_dtype=torch.float16)
-        afterwards = function(**leaves[1], **settings).half()
-        assert at_once.dtype is torch.float16
-        assert torch.equal(at_once, afterwards)
-        for y in (at_once, afterwards):
-            (y * torch.arange(33, device=y.device, dtype=y.dtype)).sum().backward()
-        for name in tensors:
-            assert torch.equal(leaves[0][name].grad, leaves[1][name].grad), name
-    _, s = add_rms_norm(**rounded, **settings, out_dtype=torch.float16)
+    ]
+    for function, tensors in cases:
+        gradients = []
+        for at_once in (True, False):
+            leaves = {name: x.clone().requires_grad_() for name, x in tensors.items()}
+            y = function(**leaves, **settings, out_dtype=torch.float16 if at_once else None).half()
+            weights = torch.arange(33, device=y.device, dtype=y.dtype)
+            gradients.append((y, *torch.autograd.grad((y * weights).sum(), list(leaves.values()))))
+        assert function(**tensors, **settings, out_dtype=torch.float16).dtype is torch.float16
+        assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    _, s = add_rms_norm(
+        inputs["x"], rounded["residual"], inputs["scale"], **settings, out_dtype=torch.float16
+    )
     assert s.dtype is torch.float32
