@@ -65,8 +65,10 @@ LARGE = 1_000_000_000
 then, with 2 million 0.94 times (windows of 1,024 bp on one H200).
 """
 
+SMALL = 100_000_000
+"""Parameters below which two blocks fit on a GPU beside each other, in whatever memory it has."""
 SCORERS = 2
-"""Blocks in work at a time on a GPU with small models: with one, half of the time is gaps while the host prepares."""
+"""Blocks in work at a time on a GPU with such models: with one, half of the time is gaps while the host prepares."""
 
 
 class Scorer:
@@ -190,7 +192,7 @@ class Scorer:
         """Return whether one block is prepared and read out while another is on the GPU, in twice the memory."""
         if not self._overlaps or self._recall is not None or self._whole_windows.are_wanted:
             return False
-        return self._n_parameters < LARGE
+        return self._n_parameters < SMALL
 
     def _scores_of(self, options: ScoreOptions, sites: Sequence[Site]) -> Iterator[list[VariantScore]]:
         """Yield the scores of sites with other options."""
