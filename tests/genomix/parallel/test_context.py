@@ -1,6 +1,7 @@
 """A sequence over ranks: outputs, loss and every gradient are those of one process."""
 
 import gc
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,20 @@ def test_tokens_before_a_part_come_with_their_gradients(tmp_path: Path) -> None:
         assert torch.equal(torch.cat([result[n] for result in results]), expected.double()), n
 
 
+MAY_BE_ABOUT_TO_GO = 8
+"""Tensors: two more steps of two blocks that make three exchanges each would leave more, if each left one."""
+
+
+def n_tensors(at_most: int) -> int:
+    """How many tensors there are; the threads of a process group let go of the last ones a moment after a step."""
+    for _ in range(100):
+        found = sum(type(each) is Tensor for each in gc.get_objects())
+        if found <= at_most:
+            break
+        time.sleep(0.05)
+    return found
+
+
 def tensors_left(ranks: Ranks, folder: Path) -> dict[str, list[int]]:
     """How many tensors there are after one, two and three steps without the garbage collector."""
     found: dict[str, list[int]] = {}
@@ -214,7 +229,8 @@ def tensors_left(ranks: Ranks, folder: Path) -> dict[str, list[int]]:
             for _ in range(3):
                 loss_and_gradients(model, *(ranks.part_of(x) for x in tokens()))
                 model.zero_grad()
-                found[policy].append(sum(type(each) is Tensor for each in gc.get_objects()))
+                at_most = min(found[policy], default=0) + MAY_BE_ABOUT_TO_GO
+                found[policy].append(n_tensors(at_most))
         finally:
             gc.enable()
     return found
@@ -224,7 +240,7 @@ def test_steps_leave_nothing_behind(tmp_path: Path) -> None:
     """An exchange that held its own graph would keep what it received for ever, and with `block` all of the block."""
     for found in run_on_ranks(MeshShape(data=1, context=2), tensors_left, tmp_path):
         for policy, (first, _, third) in found.items():
-            assert third < first + 8, policy  # two blocks with 12 exchanges each; a tensor may be about to go
+            assert third <= first + MAY_BE_ABOUT_TO_GO, policy
 
 
 def too_long(ranks: Ranks, folder: Path) -> Any:
