@@ -182,7 +182,7 @@ def _ours_from_pretrained(info: BenchmarkSet) -> dict[str, Settings]:
         settings["data"] = {"batch_size": 256}
     if any(word in info.name for word in ("prom/", "cnnprom/")):
         settings["head"] = {"pooling": "window"}  # where in a promoter something stands matters
-    if "cnnprom/" in info.name and not is_large:
+    if "cnnprom/" in info.name and "tata" in info.name and not is_large:
         settings["head"] |= {"n_windows": 64}  # of 251 bp, aligned at the start of transcription
         settings["trainer"] |= {"max_epochs": 10}
     if "nontata" in info.name and info.family == "genomic_benchmarks":
