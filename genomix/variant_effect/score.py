@@ -61,12 +61,12 @@ class _PlannedBlock(Generic[_Record]):
 
 
 LARGE = 1_000_000_000
-"""Parameters from which a GPU shares prefixes by itself: with 7 billion it scores 1.5 times as fast
-then, with 2 million 0.94 times (windows of 1,024 bp on one H200).
+"""Parameters from which a GPU shares prefixes by itself: with 7 billion it scores 1.5 times as fast then,
+with 2 million 0.93 to 0.96 times (one H200).
 """
 
 SMALL = 100_000_000
-"""Parameters below which two blocks fit on a GPU beside each other, in whatever memory it has."""
+"""Parameters below which two blocks are in work at a time: of larger models both might not fit on a GPU."""
 SCORERS = 2
 """Blocks in work at a time on a GPU with such models: with one, half of the time is gaps while the host prepares."""
 
@@ -179,7 +179,7 @@ class Scorer:
         def score(block: _PlannedBlock[_Record]) -> ScoredBlock[_Record]:
             return self._score_block(block, progress, left)
 
-        scored = in_order(score, ready, SCORERS) if self._takes_turns() else map(score, ready)
+        scored = in_order(score, ready, SCORERS) if self._has_two_in_work() else map(score, ready)
         try:
             for block in read_ahead(scored, left) if self._overlaps else scored:
                 self.n_windows += block.n_windows
@@ -188,7 +188,7 @@ class Scorer:
         finally:
             left.set()
 
-    def _takes_turns(self) -> bool:
+    def _has_two_in_work(self) -> bool:
         """Return whether one block is prepared and read out while another is on the GPU, in twice the memory."""
         if not self._overlaps or self._recall is not None or self._whole_windows.are_wanted:
             return False

@@ -148,9 +148,8 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
 def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> None:
     emulate(split_passes)
     plan = Plan(segments, Split(4, 4, 2))
-    h = (
-        torch.randn(1, plan.points * segments).half().float()
-    )  # a signal, whose 16 bits are not rounded on the way in
+    # a signal, whose 16 bits are not rounded on the way in
+    h = torch.randn(1, plan.points * segments).half().float()
     planes = torch.empty(segments, plan.points, dtype=torch.int32)
     loudness = split_passes.taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
     scale = loudness[0, :, 1].double().repeat_interleave(WIDTH).view(1, -1, 16 * plan.split.points, 1)

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from genomix.inference.likelihood import token_log_likelihood
+from genomix.models.stripedhyena2 import model as stripedhyena2_model
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.models.stripedhyena2.sizes import SIZES
@@ -157,6 +158,22 @@ def test_bf16_stays_near_fp32_as_the_official_policy_does() -> None:
     exact = official_model()(golden["input_ids"])[:, golden["positions"]]
     ours, theirs = (logits - exact).abs().mean(), (golden["logits_at_positions"] - exact).abs().mean()
     assert ours < 1.5 * theirs, f"mean |dlogit| {ours:.3f}, official bf16 {theirs:.3f}"
+
+
+@torch.inference_mode()
+def test_norms_that_round_for_products_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = StripedHyena2(CONFIG).eval()
+    ids = arrays("tiny_forward.npz")["input_ids"][:, :70].long()
+    dtypes = []
+    model.get_submodule("blocks.0.pre_norm").register_forward_hook(
+        lambda _module, _inputs, y: dtypes.append(y.dtype)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded_at_once = model(ids)
+        monkeypatch.setattr(stripedhyena2_model, "_dtype_of_products", lambda x: None)
+        rounded_by_products = model(ids)
+    assert dtypes == [torch.bfloat16, torch.float32]
+    assert torch.equal(rounded_at_once, rounded_by_products)
 
 
 def test_vortex_layout_and_back_is_the_same_bit_for_bit() -> None:

@@ -180,3 +180,22 @@ def test_gradients_reach_the_projections(seqlen: int, device: str) -> None:
         assert ours.grad is not None
         assert theirs.grad is not None
         assert_close_to_reference(ours.grad, theirs.grad, dtype=torch.float16)
+
+
+@torch.inference_mode()
+def test_a_cache_with_more_digits_serves_autocast(device: str) -> None:
+    torch.manual_seed(0)
+    mixer = RotaryAttention(
+        64, 4, rope_base=1e4, position_scale=1.0, has_qkv_bias=False, has_out_bias=True
+    ).to(device)
+    x = torch.randn(2, 60, 64, device=device)
+    whole = mixer(x)
+    state = mixer.init_state(2, device=x.device, dtype=torch.float32, max_len=60)
+    pieces = []
+    with torch.autocast(device, torch.bfloat16):
+        for piece in torch.split(x, [24, 24, 12], dim=1):
+            y, state = mixer.extend(piece, state)
+            pieces.append(y)
+    assert state["keys"].dtype is torch.float32
+    error = (torch.cat(pieces, dim=1).float() - whole).square().mean().sqrt() / whole.square().mean().sqrt()
+    assert error < 2e-2
