@@ -36,7 +36,8 @@ def tables(
         cluster: C, the blocks that share a transform.
         device: Where to put them.
         shift_of_row: What the whole transform's frequencies are shifted by.
-        is_complex: Whether rows consist of complex numbers.
+        is_complex: Whether rows consist of complex numbers. Their roots are not shifted, and the same for all warps; what
+            a warp is to multiply them by comes last.
     """
     of_block = (torch.arange(cluster).double() + shift_of_row) / cluster
     shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
@@ -58,19 +59,23 @@ def tables(
     # a right factor's word 2 b + h: depth 2 t + 8 h and the next, column g + 8 b
     depth, right_column = 2 * t + 8 * low + pair, g + 8 * high
     size = 256 * points
+    powers = [(power, 0.0) for power in (4, 2, 1) if 2 * power <= points] + ([(1, 1 / 8)] if points == 8 else [])
+    of_roots = 0 * shift if is_complex else shift
     parts = [
         unit(left_column * (left_row + shift) / 16, gain),
         unit(column * (row + shift) / 256, of_points),
         unit(-right_column * (depth + shift) / 16, gain),
         unit(-row * (column + shift) / 256, of_points),
         unit(left_column * left_row / 16 + 0 * shift, 1 / 4),
-        *(unit(power * (row + 16 * column + shift) / size) for power in (4, 2, 1) if 2 * power <= points),
+        *(unit(power * (row + 16 * column + of_roots) / size + turn) for power, turn in powers),
     ]
-    if points == 8:
-        parts.append(unit((row + 16 * column + shift) / size + 1 / 8))
     if has_roots:
         roots = _roots_of_blocks(of_block, warps).repeat_interleave(warps, 0)
         parts.append(roots[:, None, :, None].expand_as(parts[0]))
+    if is_complex:
+        factors = [unit(power * shift.flatten() / size) for power, _ in powers]
+        factors += [torch.ones_like(shift.flatten(), dtype=torch.complex128)] * (4 - len(factors))
+        parts.append(torch.stack(factors, dim=1)[:, None, :, None].expand_as(parts[0]))
     both = torch.stack(
         [x for part in parts for x in (part.real, part.imag)], dim=1
     )  # (C W, vectors, 32, 4, 2)

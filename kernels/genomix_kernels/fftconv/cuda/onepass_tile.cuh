@@ -27,14 +27,20 @@ struct Lane {
 // What a warp needs of the tables of `tables` in onepass_tables.py: vectors of four words for each lane.
 constexpr int ROOTS = P == 8 ? 4 : P / 2;
 enum Vector { M1, TWIDDLE = 2, N1 = 4, TWIDDLE_BACK = 6, M2 = 8, FIRST_ROOT = 10, BLOCK_ROOTS = 10 + 2 * ROOTS };
-constexpr int VECTORS = BLOCK_ROOTS + (CLUSTER > 1 || IS_COMPLEX ? 2 : 0);
+constexpr int SHIFTS = BLOCK_ROOTS + (CLUSTER > 1 || IS_COMPLEX ? 2 : 0);
+constexpr int VECTORS = SHIFTS + (IS_COMPLEX ? 2 : 0);
 
+// Where rows are complex, roots too are the same for all warps of a row, but for a factor: tables differ from residue to
+// residue there, and few blocks of a multiprocessor have the same.
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
+    const u32* shifts;              // this warp's factors of the roots
     DEVICE Tables(const uint4* tables, int warp, int lane)
-        : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane) {}
+        : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane),
+          shifts(reinterpret_cast<const u32*>(tables + (warp * VECTORS + SHIFTS) * 32)) {}
     DEVICE void read(int index, Tile& re, Tile& im) const {
-        const uint4* from = (index == M2 ? shared : vectors) + index * 32;
+        const bool is_shared = index == M2 || (IS_COMPLEX && index >= FIRST_ROOT && index < BLOCK_ROOTS);
+        const uint4* from = (is_shared ? shared : vectors) + index * 32;
         uint4 x = from[0], y = from[32];
         re[0] = x.x, re[1] = x.y, re[2] = x.z, re[3] = x.w;
         im[0] = y.x, im[1] = y.y, im[2] = y.z, im[3] = y.w;
@@ -188,6 +194,10 @@ struct RootsOfWords {
     DEVICE void read(int root, Tile& re, Tile& im) const {
         warp_barrier();  // loads stay behind it
         tables.read(FIRST_ROOT + 2 * root, re, im);
+        if (!IS_COMPLEX) return;
+        const u32 r = tables.shifts[root], i = tables.shifts[128 + root];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) times<false>(re[j], im[j], r, i);
     }
 };
 

@@ -46,10 +46,11 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_sum(
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 const int segment = 16 * tile + at.g + 8 * i;
-                float v[TOKENS];
+                float v[TOKENS], one[4], two[4];
 #pragma unroll
                 for (int j = 0; j < COUNT; ++j) v[j] = sums[tile][j][e][2 * i], v[COUNT + j] = sums[tile][j][e][2 * i + 1];
-                if (SEGMENTS % 16 == 0 || segment < SEGMENTS)
-                    sink.store(N * segment + first + TOKENS * at.t + 16 * P * e, v, {});
+                as_sectors(v, one, two);
+                const int to = N * segment + first + 2 * TOKENS * (at.t / 2) + 4 * (at.t % 2) + 16 * P * e;
+                if (SEGMENTS % 16 == 0 || segment < SEGMENTS) sink.store(to, one, {}), sink.store(to + TOKENS, two, {});
             }
 }
