@@ -13,7 +13,13 @@ from genomix_kernels.fftconv import fftconv, split_cuda, split_passes
 from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 from genomix_kernels.fftconv.onepass_cuda import Split
 from genomix_kernels.fftconv.reference import fftconv_reference
-from genomix_kernels.fftconv.split_cuda import backward, convolve, filter_gradient, spectrum
+from genomix_kernels.fftconv.split_cuda import (
+    backward,
+    convolve,
+    convolve_with,
+    filter_gradient,
+    spectrum,
+)
 from genomix_kernels.fftconv.split_plan import SEGMENTS, WIDTH, Plan, plan_for
 from genomix_kernels.testing import relative_rms_error
 from tests.kernels.conftest import Emulate
@@ -36,6 +42,12 @@ def _check(case: Case) -> None:
     pre_gate, post_gate = case.get("pre_gate"), case.get("post_gate")
     prepared = spectrum(h, u.shape[-1])
     found = {"y": convolve(u, prepared, skip, pre_gate, post_gate)}
+    if split_cuda.plan_for(u.shape[-1]).split.cluster == 1:
+        y, left = convolve_with(u, h, skip, pre_gate, post_gate, leaves_spectrum=True)
+        assert torch.equal(y, found["y"])
+        assert left is not None
+        assert torch.equal(left, prepared)
+        assert torch.equal(convolve_with(u, h, skip, pre_gate, post_gate)[0], y)
     gradients = backward(u, dy, prepared, skip, h.shape[1], pre_gate, post_gate)
     found |= {name: x for name, x in gradients._asdict().items() if x is not None}
     assert torch.equal(filter_gradient(u, dy, h.shape[1], pre_gate, post_gate), found["h"])

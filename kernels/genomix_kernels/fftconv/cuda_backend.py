@@ -41,7 +41,10 @@ def fftconv_cuda(
         and post_gate is not None
         and post_gate.requires_grad
     )
-    options = keeps_spectrum, kernels, keeps_ungated
+    leaves_spectrum = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in (u, pre_gate)
+    )
+    options = keeps_spectrum, kernels, keeps_ungated, leaves_spectrum
     y: Tensor = _LongConvolution.apply(*signals, h, skip, *options)  # type: ignore[no-untyped-call]
     return y
 
@@ -112,12 +115,18 @@ class _LongConvolution(torch.autograd.Function):
         keeps_spectrum: bool,
         kernels: ModuleType,
         keeps_ungated: bool,
+        leaves_spectrum: bool,
     ) -> Tensor:
         seqlen = u.shape[-1]
         ungated = torch.empty_like(u, memory_format=torch.contiguous_format) if keeps_ungated else None
         with launched_on(u):
-            prepared = _spectrum(h, seqlen, u.dtype, kernels, keeps_spectrum)
-            y: Tensor = kernels.convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
+            if kernels is split_cuda and not keeps_spectrum and split_cuda.takes_filter(u):
+                y, prepared = split_cuda.convolve_with(
+                    u, h, skip.float(), pre_gate, post_gate, leaves_spectrum=leaves_spectrum, second=ungated
+                )
+            else:
+                prepared = _spectrum(h, seqlen, u.dtype, kernels, keeps_spectrum)
+                y = kernels.convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
         ctx.kernels, ctx.filter_len, ctx.filter_dtype = kernels, h.shape[-1], h.dtype
         # the spectrum, which is as large as the filter, stands for it
         ctx.save_for_backward(u, pre_gate, post_gate, skip, prepared, ungated)
@@ -139,7 +148,8 @@ class _LongConvolution(torch.autograd.Function):
                 du, d_pre, dh = _composed_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
                 d_post = None if ungated is None else dy * ungated
         d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
-        return du, d_pre, d_post, None if dh is None else dh.to(ctx.filter_dtype), d_skip, None, None, None
+        d_h = None if dh is None else dh.to(ctx.filter_dtype)
+        return du, d_pre, d_post, d_h, d_skip, None, None, None, None
 
 
 def _composed_backward(

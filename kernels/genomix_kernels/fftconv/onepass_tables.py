@@ -36,8 +36,8 @@ def tables(
         cluster: C, the blocks that share a transform.
         device: Where to put them.
         shift_of_row: What the whole transform's frequencies are shifted by.
-        is_complex: Whether rows consist of complex numbers. Their roots are not shifted, and the same for all warps; what
-            a warp is to multiply them by comes last.
+        is_complex: Whether rows consist of complex numbers. Their roots are not shifted, and the same for all warps;
+            what a warp is to multiply them by comes last.
     """
     of_block = (torch.arange(cluster).double() + shift_of_row) / cluster
     shift = ((torch.arange(warps) + of_block[:, None]) / warps).reshape(-1, 1, 1, 1)
@@ -59,7 +59,9 @@ def tables(
     # a right factor's word 2 b + h: depth 2 t + 8 h and the next, column g + 8 b
     depth, right_column = 2 * t + 8 * low + pair, g + 8 * high
     size = 256 * points
-    powers = [(power, 0.0) for power in (4, 2, 1) if 2 * power <= points] + ([(1, 1 / 8)] if points == 8 else [])
+    powers = [(power, 0.0) for power in (4, 2, 1) if 2 * power <= points] + (
+        [(1, 1 / 8)] if points == 8 else []
+    )
     of_roots = 0 * shift if is_complex else shift
     parts = [
         unit(left_column * (left_row + shift) / 16, gain),

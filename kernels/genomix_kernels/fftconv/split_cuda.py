@@ -17,6 +17,7 @@ from genomix_kernels.fftconv.onepass_cuda import (
     OLDEST_CAPABILITY,
     OLDEST_WITH_CLUSTERS,
     Gradients,
+    Split,
     shared_bytes,
 )
 from genomix_kernels.fftconv.onepass_tables import twists
@@ -37,7 +38,17 @@ _ROWS = (
 )
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
+FILTERED = CudaSource("split_filtered", (*_ROWS, FOLDER / "split_filtered.cu"))
 GRADIENTS = CudaSource("split_gradients", (*_ROWS, FOLDER / "split_gradients.cu"))
+
+WARPS_OF_SM = 16
+"""Warps of rows that a multiprocessor shall hold, with 128 registers a thread."""
+
+BLOCKS_OF_GPU = 1024
+"""Fewer blocks than these leave a part of a GPU idle, if each takes the rows of a batch one after the other."""
+
+RESERVED = 1024
+"""Bytes of shared memory that a block takes besides its own."""
 
 
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
@@ -57,7 +68,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         rows = prepared[first * plan.segments :]
         loudness = take_apart(rows, first, count)
         launch(
-            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, shared_bytes(split), rows, loudness, *of_rows,
+            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, _slots(split), rows, loudness, *of_rows,
             cluster=split.cluster,
         )  # fmt: skip
     return prepared
@@ -99,11 +110,67 @@ def convolve(
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), planes, loudness,
+            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, _slots(split), planes, loudness,
             scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
+
+
+def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
+    """Return whether `convolve_with` serves: shared memory has room for filters, and they are enough."""
+    plan, (batch, channels, _seqlen) = plan_for(u.shape[-1]), u.shape
+    return _is_kept_in_shared(plan, u.device) and (batch == 1 or channels * plan.segments >= BLOCKS_OF_GPU)
+
+
+def convolve_with(
+    u: Float[Tensor, "B D L"],
+    h: Float[Tensor, "D K"],
+    skip: Float[Tensor, " D"] | None,
+    pre_gate: Float[Tensor, "B D L"] | None = None,
+    post_gate: Float[Tensor, "B D L"] | None = None,
+    *,
+    leaves_spectrum: bool = False,
+    second: Float[Tensor, "B D L"] | None = None,
+) -> tuple[Float[Tensor, "B D L"], Int[Tensor, "rows words"] | None]:
+    """Return what `convolve` does with the `spectrum` of ``h``, bit for bit, and that spectrum if asked for.
+
+    A filter's transform stays on the chip between the two: 32 bytes for each of its numbers and one of the input's move
+    instead of 40. `takes_filter` says for which ``u``.
+
+    Args:
+        u: As in `convolve`, like everything that is not named here.
+        h: Filters, ``(channel, filter_len)``; converted to fp32.
+        leaves_spectrum: Whether the spectrum is wanted too.
+    """
+    batch, channels, seqlen = u.shape
+    plan = plan_for(seqlen)
+    h = h.float().contiguous()
+    y = torch.empty(u.shape, device=u.device, dtype=u.dtype)
+    groups = groups_of(plan, batch, channels)
+    at_once = groups[0][1]
+    planes, scales = planes_of(plan, at_once * batch, u.device)
+    rows_of_filters = (channels if leaves_spectrum else at_once) * plan.segments
+    prepared = torch.empty(rows_of_filters, plan.points + 4, device=u.device, dtype=torch.int32)
+    take_apart, take_filter_apart = (
+        taking_apart(plan, u, pre_gate),
+        taking_apart(plan, h[None], None, is_filter=True),
+    )
+    put_together = putting_together(plan, y, post_gate, second)
+    split, of_rows = plan.split, _row_tables(plan, u.device)
+    defines = _row_defines(plan) | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
+    for first, count in groups:
+        filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
+        loudness_of_filters, loudness = (
+            take_filter_apart(filters, first, count),
+            take_apart(planes, first, count),
+        )
+        launch(
+            FILTERED, defines, (count, plan.segments), 32 * split.warps, _slots(split) + _kept(plan), planes, loudness,
+            scales, filters, loudness_of_filters, skip, *of_rows, first, batch,
+        )  # fmt: skip
+        put_together(planes, scales, first, count)
+    return y, prepared if leaves_spectrum else None
 
 
 def backward(
@@ -172,12 +239,16 @@ def _backward(
     take_apart, take_apart_dy = taking_apart(plan, u, pre_gate), taking_apart(plan, dy, post_gate)
     sum_up = summing(plan, dh, batch)
     split, of_rows = plan.split, _row_tables(plan, u.device)
-    defines = _row_defines(plan) | {"HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip)}
+    is_in_shared = _is_kept_in_shared(plan, u.device)
+    shared = _slots(split) + (_kept(plan) if is_in_shared else 0)
+    defines = _row_defines(plan) | {
+        "HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip), "IN_SHARED": int(is_in_shared),
+    }  # fmt: skip
     for first, count in groups:
         loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
         launch(
-            GRADIENTS, defines, (count * batch, plan.segments), 32 * split.warps, shared_bytes(split), inputs,
-            loudness_of_inputs, scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
+            GRADIENTS, defines, (count * batch, plan.segments), 32 * split.warps, shared, inputs, loudness_of_inputs,
+            scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
             cluster=split.cluster,
         )  # fmt: skip
         if put_together is not None:
@@ -195,8 +266,33 @@ def _row_defines(plan: Plan) -> dict[str, int | str]:
     # planes are the same whatever the dtype of the signals
     return plan.defines | {
         "VECTOR": 1, "FP16": 1, "TWISTS": twists(plan.split.cluster), "SEGMENTS": plan.segments,
-        "COLUMNS": WIDTH, "BLOCKS": 2,
+        "COLUMNS": WIDTH, "BLOCKS": _blocks(plan.split),
     }  # fmt: skip
+
+
+def _blocks(split: Split) -> int:
+    """Return how many blocks of rows a multiprocessor shall hold."""
+    return WARPS_OF_SM // split.warps
+
+
+def _slots(split: Split) -> int:
+    """Return what a block's threads exchange through: of complex rows of a block one part at a time."""
+    return shared_bytes(split) - (512 * split.points * split.warps if split.cluster == 1 else 0)
+
+
+def _kept(plan: Plan) -> int:
+    """Return the bytes of a transform that waits in shared memory."""
+    return 4 * plan.points
+
+
+def _is_kept_in_shared(plan: Plan, device: torch.device) -> bool:
+    """Return whether the blocks of a multiprocessor find room for a transform each besides their slots."""
+    if plan.split.cluster > 1:
+        return False
+    if device.type != "cuda":
+        return True
+    needed = _blocks(plan.split) * (_slots(plan.split) + _kept(plan) + RESERVED)
+    return needed <= torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor
 
 
 def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor | None]:

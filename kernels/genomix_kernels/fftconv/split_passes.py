@@ -32,7 +32,9 @@ def taking_apart(
 ) -> Callable[[Tensor, int, int], Tensor]:
     """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
-    defines = _defines(plan, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
+    defines = _defines(plan, x, gate) | {
+        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": max(3, _blocks_of_gpu(plan)),
+    }  # fmt: skip
     matrix = matrix_of_columns(plan.segments, x.device)
     strides = strides_of_rows(x, gate)
 

@@ -86,42 +86,35 @@ struct RootsOfBlock {
         for (int j = 0; j < 4; ++j) re[j] = r[root], im[j] = i[root];
     }
 };
-template <bool IS_REVERSED> DEVICE void Row::read_unit(int u, Tile (&re)[W], Tile (&im)[W]) const {
+template <bool IS_REVERSED> DEVICE void Row::read_unit(int u, Tile (&x)[W], int c) const {
 #pragma unroll
     for (int s = 0; s < W; ++s) {
-        const int from = IS_REVERSED ? reversed(s, W) : s;
-        const uint4 x = *slot_of_unit(u, from, 0), y = *slot_of_unit(u, from, 1);
-        re[s][0] = x.x, re[s][1] = x.y, re[s][2] = x.z, re[s][3] = x.w;
-        im[s][0] = y.x, im[s][1] = y.y, im[s][2] = y.z, im[s][3] = y.w;
+        const uint4 y = *slot_of_unit(u, IS_REVERSED ? reversed(s, W) : s, c);
+        x[s][0] = y.x, x[s][1] = y.y, x[s][2] = y.z, x[s][3] = y.w;
     }
 }
-template <bool IS_REVERSED> DEVICE void Row::write_unit(int u, const Tile (&re)[W], const Tile (&im)[W]) const {
+template <bool IS_REVERSED> DEVICE void Row::write_unit(int u, const Tile (&x)[W], int c) const {
 #pragma unroll
-    for (int s = 0; s < W; ++s) {
-        const int to = IS_REVERSED ? reversed(s, W) : s;
-        *slot_of_unit(u, to, 0) = make_uint4(re[s][0], re[s][1], re[s][2], re[s][3]);
-        *slot_of_unit(u, to, 1) = make_uint4(im[s][0], im[s][1], im[s][2], im[s][3]);
-    }
+    for (int s = 0; s < W; ++s)
+        *slot_of_unit(u, IS_REVERSED ? reversed(s, W) : s, c) = make_uint4(x[s][0], x[s][1], x[s][2], x[s][3]);
 }
-DEVICE void Row::read_tiles(Words& re, Words& im) const {
+DEVICE void Row::read_tiles(Words& x, int c) const {
 #pragma unroll
     for (int j = 0; j < P; j += 4)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int pair = at.t + 4 * (i % 2), n2 = at.g + 8 * (i / 2);
-            const uint4 r = *slot(at.warp, 0, pair, n2, j / 4), c = *slot(at.warp, 1, pair, n2, j / 4);
-            re[j][i] = r.x, re[j + 1][i] = r.y, re[j + 2][i] = r.z, re[j + 3][i] = r.w;
-            im[j][i] = c.x, im[j + 1][i] = c.y, im[j + 2][i] = c.z, im[j + 3][i] = c.w;
+            const uint4 y = *slot(at.warp, c, pair, n2, j / 4);
+            x[j][i] = y.x, x[j + 1][i] = y.y, x[j + 2][i] = y.z, x[j + 3][i] = y.w;
         }
 }
-DEVICE void Row::write_tiles(const Words& re, const Words& im) const {
+DEVICE void Row::write_tiles(const Words& x, int c) const {
 #pragma unroll
     for (int j = 0; j < P; j += 4)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int pair = at.t + 4 * (i % 2), n2 = at.g + 8 * (i / 2);
-            *slot(at.warp, 0, pair, n2, j / 4) = make_uint4(re[j][i], re[j + 1][i], re[j + 2][i], re[j + 3][i]);
-            *slot(at.warp, 1, pair, n2, j / 4) = make_uint4(im[j][i], im[j + 1][i], im[j + 2][i], im[j + 3][i]);
+            *slot(at.warp, c, pair, n2, j / 4) = make_uint4(x[j][i], x[j + 1][i], x[j + 2][i], x[j + 3][i]);
         }
 }
 #endif
@@ -190,9 +183,9 @@ template <bool IS_BACKWARD> DEVICE void Row::over_slots() const {
     Tile re[W], im[W];
     RootsOfBlock roots;
     tables.read(BLOCK_ROOTS, roots.r, roots.i);
-    read_unit<IS_BACKWARD>(0, re, im);
+    read_unit<IS_BACKWARD>(0, re, 0), read_unit<IS_BACKWARD>(0, im, 1);
     over_tiles<IS_BACKWARD, W>(re, im, roots);
-    write_unit<!IS_BACKWARD>(0, re, im);
+    write_unit<!IS_BACKWARD>(0, re, 0), write_unit<!IS_BACKWARD>(0, im, 1);
 }
 // words of frequency s for neighbouring tiles
 template <int COUNT> DEVICE void send_words(ClusterAddress to, const u32 (&x)[COUNT][CLUSTER], int s, ClusterAddress b) {

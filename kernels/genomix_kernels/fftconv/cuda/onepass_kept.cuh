@@ -37,15 +37,18 @@ template <int STEP> DEVICE void read_kept(Tile& re, Tile& im, const uint4* kept,
     im[0] = w.x, im[1] = w.y, im[2] = w.z, im[3] = w.w;
 }
 
-// Normalized words, and behind them what to multiply them by; `down` is what the transform is to be multiplied by
-DEVICE void leave_spectrum(const Row& row, Words& re, Words& im, u32* spectrum, float down) {
-    down = normalize(row, re, im, down);
+// Normalized words, and behind them what to multiply them by
+DEVICE void leave_normalized(const Row& row, const Words& re, const Words& im, u32* spectrum, float down) {
     keep<32>(re, im, reinterpret_cast<uint4*>(spectrum) + row.q * P * 64 + row.at.lane);
     if (row.rank == 0 && thread_index() == 0) {
         float* last = reinterpret_cast<float*>(spectrum + N);
         last[0] = down > 0.0f ? down : 1.0f;
         last[1] = last[2] = last[3] = 0.0f;
     }
+}
+// `down` is what the transform is to be multiplied by
+DEVICE void leave_spectrum(const Row& row, Words& re, Words& im, u32* spectrum, float down) {
+    leave_normalized(row, re, im, spectrum, normalize(row, re, im, down));
 }
 
 // Sums, in fp32, of a transform times the conjugate of one that is kept

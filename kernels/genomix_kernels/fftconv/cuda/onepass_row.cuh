@@ -17,7 +17,9 @@
 // Defined by the caller: P, W, CLUSTER, TWISTS (if W > 1; of `twists` in onepass_tables.py).
 #pragma once
 
-constexpr int SHARED_SLOTS = W > 1 ? 64 * P * W : 0;  // of 16 bytes
+// Where a block has a row of complex numbers, slots hold one part at a time: real, then imaginary.
+constexpr int PARTS = CLUSTER == 1 && IS_COMPLEX ? 1 : 2;
+constexpr int SHARED_SLOTS = W > 1 ? 32 * PARTS * P * W : 0;  // of 16 bytes
 constexpr int CONTROL_BYTES = 128 * ((CLUSTER * W + 31) / 32) + (CLUSTER > 1 ? 256 : 0);  // maxima and barriers
 constexpr int SHARERS = CLUSTER > W ? CLUSTER / W : 1;  // blocks of a slice, see onepass_exchange.cuh
 constexpr int SLICES = CLUSTER > 1 && CLUSTER < W ? W / CLUSTER : 1;
@@ -150,15 +152,17 @@ struct Row {
     // The value of slot (s, c) of the block's own transform, real or imaginary part c, for four tiles. Lanes of a pass differ
     // in their banks, and what the eight lanes of a pass have of a unit is a line of 128 bytes.
     DEVICE uint4* slot(int s, int c, int pair, int n2, int j4) const {
-        const int line = 4 * P * (2 * s + c) + P / 2 * pair + n2 * P / 32;
+        const int line = 4 * P * (PARTS * s + c % PARTS) + P / 2 * pair + n2 * P / 32;
         return slots + 8 * line + ((P == 8 ? n2 % 4 + 4 * j4 : n2 % 8) ^ 2 * (pair % 4));
     }
     DEVICE uint4* slot_of_unit(int u, int s, int c) const { return slot(s, c, pair(u), n2(), j4()); }
-    DEVICE void read_tiles(Words& re, Words& im) const;
-    DEVICE void write_tiles(const Words& re, const Words& im) const;
+    DEVICE void read_tiles(Words& x, int c) const;
+    DEVICE void write_tiles(const Words& x, int c) const;
+    DEVICE void read_tiles(Words& re, Words& im) const { read_tiles(re, 0), read_tiles(im, 1); }
+    DEVICE void write_tiles(const Words& re, const Words& im) const { write_tiles(re, 0), write_tiles(im, 1); }
     // A thread's unit of all slots, in natural or in bit-reversed order
-    template <bool IS_REVERSED> DEVICE void read_unit(int u, Tile (&re)[W], Tile (&im)[W]) const;
-    template <bool IS_REVERSED> DEVICE void write_unit(int u, const Tile (&re)[W], const Tile (&im)[W]) const;
+    template <bool IS_REVERSED> DEVICE void read_unit(int u, Tile (&x)[W], int c) const;
+    template <bool IS_REVERSED> DEVICE void write_unit(int u, const Tile (&x)[W], int c) const;
     template <bool IS_BACKWARD> DEVICE void over_slots() const;
     // Where CLUSTER > 1: frequencies of slice u, in bit-reversed order, to the blocks that they belong to, and back
     DEVICE void send_slice(const u32 (&r)[TOGETHER][CLUSTER], const u32 (&i)[TOGETHER][CLUSTER], int u) const;

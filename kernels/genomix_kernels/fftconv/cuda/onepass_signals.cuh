@@ -132,9 +132,10 @@ struct Spectrum {
     const uint4* vectors;  // of this warp and lane
     float scale;           // of products with it
     u32 shrinks, skips;
-    DEVICE Spectrum(const u32* spectra, i64 d, float skip, int warp, int lane) {
-        vectors = reinterpret_cast<const uint4*>(spectra + d * WORDS) + warp * P * 64 + lane;
-        scale = as_float(spectra[d * WORDS + N]);
+    DEVICE Spectrum(const u32* spectra, i64 d, float skip, int warp, int lane)
+        : Spectrum(reinterpret_cast<const uint4*>(spectra + d * WORDS) + warp * P * 64 + lane,
+                   as_float(spectra[d * WORDS + N]), skip) {}
+    DEVICE Spectrum(const uint4* words, float scale_of_words, float skip) : vectors(words), scale(scale_of_words) {
         // where the skip is much larger than the filter, both are made smaller
         float shrink = 1.0f;
         skip /= scale;
@@ -143,10 +144,11 @@ struct Spectrum {
         scale /= shrink;
         skips = pack_fp16(skip, skip), shrinks = pack_fp16(shrink, shrink);
     }
-    template <bool IS_CONJUGATE> DEVICE void times_tile(Tile& re, Tile& im, int j) const {
-        // where a block takes several rows, the next one finds it in the first-level cache
-        const uint4 r = IS_COMPLEX ? load_once(vectors + 2 * j * 32) : vectors[2 * j * 32];
-        const uint4 c = IS_COMPLEX ? load_once(vectors + (2 * j + 1) * 32) : vectors[(2 * j + 1) * 32];
+    // STEP vectors from one to the next of a thread; IS_NEAR: in shared memory, or, where a block takes several rows, in the
+    // first-level cache
+    template <bool IS_CONJUGATE, int STEP = 32, bool IS_NEAR = !IS_COMPLEX> DEVICE void times_tile(Tile& re, Tile& im, int j) const {
+        const uint4 r = IS_NEAR ? vectors[2 * j * STEP] : load_once(vectors + 2 * j * STEP);
+        const uint4 c = IS_NEAR ? vectors[(2 * j + 1) * STEP] : load_once(vectors + (2 * j + 1) * STEP);
         const Tile hr = {r.x, r.y, r.z, r.w}, hi = {c.x, c.y, c.z, c.w};
 #pragma unroll
         for (int i = 0; i < 4; ++i)

@@ -205,11 +205,16 @@ struct RootsOfWords {
 
 // Each step is done for all tiles before the next, so that few matrices are in registers at once.
 
-template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables& tables) {
+// What it begins with
+struct First {
+    Tile r, i, wr, wi;
+    DEVICE First(const Tables& tables) { tables.read(M1, r, i), tables.read(TWIDDLE, wr, wi); }
+};
+
+template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables& tables, const First& first) {
     {
-        Tile r, i, n, wr, wi;
-        tables.read(M1, r, i);
-        tables.read(TWIDDLE, wr, wi);
+        Tile n;
+        const Tile &r = first.r, &i = first.i, &wr = first.wr, &wi = first.wi;
         negate(i, n);
 #pragma unroll
         for (int j = 0; j < P; ++j) {
@@ -231,6 +236,10 @@ template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables
         }
     }
     over_tiles<false, P>(re, im, RootsOfWords{tables});
+}
+
+template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables& tables) {
+    transform<IS_REAL>(re, im, tables, First(tables));
 }
 
 template <bool IS_REAL> DEVICE void transform_back(Words& re, Words& im, const Tables& tables) {

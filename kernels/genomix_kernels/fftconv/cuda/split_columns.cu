@@ -57,19 +57,22 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_columns(
 
     constexpr float SHARE = 1.0f / (SEGMENTS <= 8 ? 8 : SEGMENTS <= 16 ? 16 : SEGMENTS <= 32 ? 32 : 64);
     u32* to = planes + row * SEGMENTS * row_words + first_word();
-    u32 loudest = 0u;
+    u32 loudest = 0u, left[BY_SEGMENTS][4];
+#pragma unroll
+    for (int k = 0; k < BY_SEGMENTS; ++k) read_matrix(matrix, k, left[k]);
 #pragma unroll 1
     for (int tile = 0; tile < BY_RESIDUES; ++tile) {
         float sums[TOKENS][4];  // two halves of a residue's real part, then of its imaginary part
 #pragma unroll
-        for (int k = 0; k < BY_SEGMENTS; ++k) {
-            u32 left[4];
-            read_matrix(matrix, tile * BY_SEGMENTS + k, left);
+        for (int k = 0; k < BY_SEGMENTS; ++k)
 #pragma unroll
             for (int j = 0; j < TOKENS; ++j)
-                if (k == 0) product_alone_fp16(sums[j], left, right[k][j][0], right[k][j][1]);
-                else product_fp16(sums[j], left, right[k][j][0], right[k][j][1]);
-        }
+                if (k == 0) product_alone_fp16(sums[j], left[k], right[k][j][0], right[k][j][1]);
+                else product_fp16(sums[j], left[k], right[k][j][0], right[k][j][1]);
+        // the next tile's factors come while this one is written
+        const int next = min(tile + 1, BY_RESIDUES - 1);
+#pragma unroll
+        for (int k = 0; k < BY_SEGMENTS; ++k) read_matrix(matrix, next * BY_SEGMENTS + k, left[k]);
         u32 re[TOKENS], im[TOKENS];
 #pragma unroll
         for (int j = 0; j < TOKENS; ++j) {

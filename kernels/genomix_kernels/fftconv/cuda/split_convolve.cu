@@ -13,11 +13,14 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_convolve(
     const i64 residue = block_index_y(), r = block_index() / CLUSTER, d = first_channel + r / batch;
     const i64 place = r * SEGMENTS + residue;
     const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
-    const Spectrum spectrum(spectra, d * SEGMENTS + residue, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
-    prefetch_bytes(spectrum.vectors - row.at.lane, 1024 * P, row.at.lane, 32);
+    const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
+    const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
+    const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet
+    prefetch_bytes(vectors - row.at.lane, 1024 * P, row.at.lane, 32);
     roots += residue * ROOTS_OF_ROW;
     Words re, im;
     const float down = load_row(row, re, im, planes + place * N, loudness + r * (N / 2 / COLUMNS), roots, TOP);
+    const Spectrum spectrum(vectors, scale_of_filter, gain);
 #pragma unroll
     for (int j = 0; j < P; ++j) spectrum.times_tile<IS_ADJOINT>(re[j], im[j], j);
     store_row(row, re, im, planes + place * N, roots);

@@ -2,14 +2,15 @@
 // conjugate of the filter's spectrum, in place, is the input's gradient; times the conjugate of the first, in the place of
 // that, it is the filter's, of one row of the batch. A block or cluster takes a row of either, as in split_convolve.
 //
-// Transforms that wait are in memory, in the place of the input's row. In shared memory, where they would take as much as what
-// warps exchange, only one block would fit into a multiprocessor, and sums over a batch would take all of its registers.
+// Transforms that wait are in shared memory or, if not IN_SHARED, in memory, in the place of the input's row: where BLOCKS
+// blocks would not find room for them, and with clusters, whose slots take twice as much.
 //
 // Defined by the caller, besides P, W, CLUSTER, TWISTS, COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's gradient too),
-// SKIP (the skip's type), BLOCKS (of a multiprocessor).
+// SKIP (the skip's type), IN_SHARED, BLOCKS (of a multiprocessor).
 
 // as in split_convolve: a normalized transform takes the place of the spectrum, and there is no skip
 constexpr int TOP_INPUT = 3, TOP = 2;
+constexpr int STEP = IN_SHARED ? 32 * W : 32;  // of vectors of a thread that wait
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
@@ -19,37 +20,45 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     const i64 columns = r * (N / 2 / COLUMNS);
     const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
     u32 *input = inputs + place * N, *z = planes + place * N;
-    uint4* kept = reinterpret_cast<uint4*>(input) + row.q * P * 64 + row.at.lane;
+    uint4* kept = IN_SHARED ? reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index()
+                            : reinterpret_cast<uint4*>(input) + row.q * P * 64 + row.at.lane;
     roots += residue * ROOTS_OF_ROW;
     prefetch_bytes(z + M * row.rank, 4 * M, thread_index(), 32 * W);
+#if HAS_SIGNALS
+    const i64 d = first_channel + r / batch;
+    const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
+    const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
+    const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet
+#endif
     Words re, im;
     float down = load_row(row, re, im, input, loudness_of_inputs + columns, roots, TOP_INPUT);
     const float of_input = normalize(row, re, im, down * GROWTH);
-    keep<32>(re, im, kept);
+    keep<STEP>(re, im, kept);
     keep_apart(row);
+#if HAS_SIGNALS
+    prefetch_bytes(vectors - row.at.lane, 1024 * P, row.at.lane, 32);
+#endif
     down = load_row(row, re, im, z, loudness + columns, roots, TOP);
 #if HAS_SIGNALS
-    const i64 d = first_channel + r / batch;
-    const Spectrum spectrum(spectra, d * SEGMENTS + residue, skip ? load(skip, d) : 0.0f, row.q, row.at.lane);
-    prefetch_bytes(spectrum.vectors - row.at.lane, 1024 * P, row.at.lane, 32);
+    const Spectrum spectrum(vectors, scale_of_filter, gain);
 #pragma unroll
     for (int j = 0; j < P; ++j) {
         Tile ur, ui, x = {re[j][0], re[j][1], re[j][2], re[j][3]}, y = {im[j][0], im[j][1], im[j][2], im[j][3]};
-        read_kept<32>(ur, ui, kept, j);
+        read_kept<STEP>(ur, ui, kept, j);
         times<true>(x, y, ur, ui);
-        keep<32>(x, y, kept, j);
+        keep<STEP>(x, y, kept, j);
     }
 #pragma unroll
     for (int j = 0; j < P; ++j) spectrum.times_tile<true>(re[j], im[j], j);
     store_row(row, re, im, z, roots);
     row.meet();
 #pragma unroll
-    for (int j = 0; j < P; ++j) read_kept<32>(re[j], im[j], kept, j);
+    for (int j = 0; j < P; ++j) read_kept<STEP>(re[j], im[j], kept, j);
 #else
 #pragma unroll
     for (int j = 0; j < P; ++j) {
         Tile ur, ui;
-        read_kept<32>(ur, ui, kept, j);
+        read_kept<STEP>(ur, ui, kept, j);
         times<true>(re[j], im[j], ur, ui);
     }
 #endif

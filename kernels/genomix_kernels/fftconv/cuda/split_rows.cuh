@@ -158,9 +158,9 @@ DEVICE float load_row(
             read_tile(z + n + Row::further(u, s, 1), i[u][s]);
             most = fmaxf(most, loudness[Row::further(u, s, 0) / (2 * COLUMNS)].x);
         }
-    const Scale scale(row.largest(most), top);  // from here on all threads have read what was in the slots before
     RootsOfBlock of_block;
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+    const Scale scale(row.largest(most), top);  // from here on all threads have read what was in the slots before
 #pragma unroll
     for (int u = 0; u < UNITS; ++u) {
 #pragma unroll
@@ -171,28 +171,39 @@ DEVICE float load_row(
             for (int j = 0; j < 4; ++j) r[u][s][j] = half_mul(r[u][s][j], factor), i[u][s][j] = half_mul(i[u][s][j], factor);
         }
         over_tiles<false, W>(r[u], i[u], of_block);
-        row.write_unit<true>(u, r[u], i[u]);
+        row.write_unit<true>(u, r[u], 0);
     }
     barrier();
-    row.read_tiles(re, im);
-    transform<false>(re, im, row.tables);
+    row.read_tiles(re, 0);
+    barrier();
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, i[u], 1);
+    const First first(row.tables);
+    barrier();
+    row.read_tiles(im, 1);
+    transform<false>(re, im, row.tables, first);
     return scale.down;
 }
 DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2* roots) {
+    Tile r[UNITS][W], i[UNITS][W];
     transform_back<false>(re, im, row.tables);
-    row.write_tiles(re, im);
-    const int n = row.first();
+    row.write_tiles(re, 0);
     barrier();
+#pragma unroll
+    for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, r[u], 0);
+    barrier();
+    row.write_tiles(im, 1);
+    const int n = row.first();
     RootsOfBlock of_block;
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+    barrier();
 #pragma unroll
     for (int u = 0; u < UNITS; ++u) {
-        Tile r[W], i[W];
-        row.read_unit<true>(u, r, i);
-        over_tiles<true, W>(r, i, of_block);
+        row.read_unit<true>(u, i[u], 1);
+        over_tiles<true, W>(r[u], i[u], of_block);
 #pragma unroll
         for (int s = 0; s < W; ++s)
-            write_tile(z + n + Row::further(u, s, 0), r[s]), write_tile(z + n + Row::further(u, s, 1), i[s]);
+            write_tile(z + n + Row::further(u, s, 0), r[u][s]), write_tile(z + n + Row::further(u, s, 1), i[u][s]);
     }
 }
 #endif
