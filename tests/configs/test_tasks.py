@@ -46,22 +46,27 @@ def test_every_recipe_is_of_a_known_set_and_builds() -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["task=gue/prom/prom_300_tata"], (5, None, 64, "window")),
-        (["task=gue/tf/0", "model.init=human-2m", "method=full"], (4, None, 256, "mean")),
-        (["task=cnnprom/arabidopsis_tata_vs_nonprom"], (10, None, 64, "window")),
-        (["task=ienhancer/layer1"], (10, None, 64, "mean")),
-        (["task=gue/tf/0", "trainer.max_epochs=9", "data.batch_size=32"], (9, None, 32, "mean")),
-        (["task=gue/tf/0", "model=hyenadna/tiny-1k"], (20, 5, 128, "mean")),
-        (["task=gue/prom/prom_300_tata", "model.init=null"], (30, 8, 64, "mean")),
-        (["task=gue/prom/prom_300_tata", "method=lora"], (30, 8, 64, "mean")),
-        (["task=gb-published/human_nontata_promoters"], (100, None, 128, "mean")),
+        (["task=gue/prom/prom_300_tata"], (5, None, 64, "window", 64)),
+        (["task=gue/prom/prom_300_tata", "head.n_windows=4"], (5, None, 64, "window", 4)),
+        (["task=gue/prom/prom_core_all"], (4, None, 256, "window", 4)),
+        (["task=gue/tf/0", "model.init=human-2m", "method=full"], (4, None, 256, "mean", 4)),
+        (["task=cnnprom/arabidopsis_tata_vs_nonprom"], (10, None, 64, "window", 64)),
+        (["task=cnnprom/arabidopsis_nontata_vs_nonprom_big"], (4, None, 256, "window", 64)),
+        (["task=cnnprom/ecoli_sigma70_vs_nonprom"], (5, None, 64, "window", 4)),
+        (["task=ienhancer/layer1"], (10, None, 64, "mean", 4)),
+        (["task=gue/tf/0", "trainer.max_epochs=9", "data.batch_size=32"], (9, None, 32, "mean", 4)),
+        (["task=gue/tf/0", "model=hyenadna/tiny-1k"], (20, 5, 128, "mean", 4)),
+        (["task=gue/prom/prom_300_tata", "model.init=null"], (30, 8, 64, "mean", 4)),
+        (["task=gue/prom/prom_300_tata", "method=lora"], (30, 8, 64, "mean", 4)),
+        (["task=gb-published/human_nontata_promoters"], (100, None, 128, "mean", 4)),
     ],
 )
 def test_all_weights_of_a_pretrained_model_have_settings_of_their_own(
-    overrides: list[str], expected: tuple[int, int | None, int, str]
+    overrides: list[str], expected: tuple[int, int | None, int, str, int]
 ) -> None:
     config, _ = compose("finetune", [*overrides, "data.root=sets"])
-    found = config.trainer.max_epochs, config.trainer.patience, config.data.batch_size, config.head.pooling
+    trainer, head = config.trainer, config.head
+    found = trainer.max_epochs, trainer.patience, config.data.batch_size, head.pooling, head.n_windows
     assert found == expected
 
 

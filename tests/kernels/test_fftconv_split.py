@@ -156,10 +156,13 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
     _check(make_case((1, 1, size - 4001, size // 3), torch.bfloat16, gates=False))
 
 
-@pytest.mark.parametrize("segments", [10, 28, 64])
-def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> None:
+@pytest.mark.parametrize(
+    ("segments", "bound"), [(10, 3e-4), (28, 3e-4), (64, 3e-4), (80, 6e-4), (192, 6e-4), (256, 6e-4)]
+)
+def test_residues_are_those_of_the_formula(segments: int, bound: float, emulate: Emulate) -> None:
+    # beyond 64 segments sums are in fp16, as in rows
     emulate(split_passes)
-    plan = Plan(segments, Split(4, 4, 2))
+    plan = Plan(segments, Split(4, 4, 2) if segments <= 64 else Split(4, 1))
     # a signal, whose 16 bits are not rounded on the way in
     h = torch.randn(1, plan.points * segments).half().float()
     planes = torch.empty(segments, plan.points, dtype=torch.int32)
@@ -171,14 +174,14 @@ def test_residues_are_those_of_the_formula(segments: int, emulate: Emulate) -> N
     s = torch.arange(segments).double()
     turns = torch.exp(-2j * torch.pi * s * (s[:, None] + 0.25) / segments)
     wanted = turns @ h.view(segments, -1).to(torch.complex128)
-    assert (found - wanted).norm() < 3e-4 * wanted.norm()
+    assert (found - wanted).norm() < bound * wanted.norm()
     most = torch.maximum(found.real.abs(), found.imag.abs()).amax()
     assert loudness[0, :, 0].amax() == most.float()
     # and back, here without scales of their own
     planes.view(torch.float16).copy_((words * scale[:, :, None]).view(segments, -1))
     back = torch.empty_like(h)
     split_passes.summing(plan, back, 1)(planes, torch.ones(segments), 0, 1)
-    assert relative_rms_error(back, h) < 3e-4
+    assert relative_rms_error(back, h) < bound
 
 
 def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.cuda_support import PACKAGE, CudaSource, launch, strides_of_rows
-from genomix_kernels.fftconv.split_plan import Plan, matrix_of_columns, matrix_of_residues
+from genomix_kernels.fftconv.split_plan import (
+    Plan,
+    matrix_of_columns,
+    matrix_of_residues,
+    tables_of_stages,
+)
 
 GROUP_BYTES = 256 << 20
 """Planes of the channels that are worked on at once."""
@@ -25,6 +30,10 @@ _SEGMENTS = (
 COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
 COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
 SUM = CudaSource("split_sum", (*_SEGMENTS, FOLDER / "split_sum.cu"))
+_STAGED = (*_SEGMENTS[:-1], FOLDER / "staged.cuh")
+STAGED_COLUMNS = CudaSource("staged_columns", (*_STAGED, FOLDER / "staged_columns.cu"))
+STAGED_COMBINE = CudaSource("staged_combine", (*_STAGED, FOLDER / "staged_combine.cu"))
+STAGED_SUM = CudaSource("staged_sum", (*_STAGED, FOLDER / "staged_sum.cu"))
 
 
 def taking_apart(
@@ -33,15 +42,23 @@ def taking_apart(
     """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
     defines = _defines(plan, x, gate) | {
-        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter), "BLOCKS": max(3, _blocks_of_gpu(plan)),
+        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter),
     }  # fmt: skip
-    matrix = matrix_of_columns(plan.segments, x.device)
+    if plan.is_staged:
+        source, matrix, shared = (
+            STAGED_COLUMNS,
+            tables_of_stages(plan.segments, x.device, is_backward=False),
+            128,
+        )
+    else:
+        source, matrix, shared = COLUMNS, matrix_of_columns(plan.segments, x.device), 0
+        defines["BLOCKS"] = max(3, _blocks_of_gpu(plan))
     strides = strides_of_rows(x, gate)
 
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
         loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
         launch(
-            COLUMNS, defines, _blocks(plan, count * batch), THREADS, 0, x, gate, matrix, planes, loudness, first,
+            source, defines, _blocks(plan, count * batch), THREADS, shared, x, gate, matrix, planes, loudness, first,
             batch, planes.shape[-1], x.shape[-1], *strides,
         )  # fmt: skip
         return loudness
@@ -61,12 +78,12 @@ def putting_together(
     defines = _defines(plan, y, post_gate, second, second_gate) | {
         "HAS_POST": int(post_gate is not None), "SECOND": 0 if second is None else 1 if second_gate is None else 2,
     }  # fmt: skip
-    matrix = matrix_of_residues(plan.segments, y.device)
+    source, matrix, shared = _back(plan, COMBINE, STAGED_COMBINE, y.device)
     strides = strides_of_rows(post_gate, second_gate)
 
     def put_together(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
-            COMBINE, defines, _blocks(plan, count * batch), THREADS, 0, planes, scales, matrix, post_gate,
+            source, defines, _blocks(plan, count * batch), THREADS, shared, planes, scales, matrix, post_gate,
             second_gate, y, second, first, batch, y.shape[-2], y.shape[-1], *strides,
         )  # fmt: skip
 
@@ -76,11 +93,12 @@ def putting_together(
 def summing(plan: Plan, dh: Tensor, batch: int) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``dh`` (D, K), in fp32, from planes and scales of their rows of a batch."""
     defines = _defines(plan, dh)
-    matrix = matrix_of_residues(plan.segments, dh.device)
+    source, matrix, shared = _back(plan, SUM, STAGED_SUM, dh.device)
 
     def sum_up(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
-            SUM, defines, _blocks(plan, count), THREADS, 0, planes, scales, matrix, dh, first, batch, dh.shape[-1],
+            source, defines, _blocks(plan, count), THREADS, shared, planes, scales, matrix, dh, first, batch,
+            dh.shape[-1],
         )  # fmt: skip
 
     return sum_up
@@ -118,4 +136,14 @@ def _blocks_of_gpu(plan: Plan) -> int:
 
 
 def _blocks(plan: Plan, rows: int) -> tuple[int, int]:
-    return 32 * plan.warps_of_row // THREADS, rows
+    # in two stages a block has as many columns as else a warp
+    return plan.warps_of_row // (1 if plan.is_staged else THREADS // 32), rows
+
+
+def _back(
+    plan: Plan, source: CudaSource, staged: CudaSource, device: torch.device
+) -> tuple[CudaSource, Tensor, int]:
+    """Return the kernel that puts rows together, its matrices, and the bytes of shared memory of a block."""
+    if plan.is_staged:
+        return staged, tables_of_stages(plan.segments, device, is_backward=True), 128 * plan.segments
+    return source, matrix_of_residues(plan.segments, device), 0

@@ -17,7 +17,6 @@ from genomix.models.hyenadna.model import HyenaDNA
 from genomix.models.stripedhyena2.config import StripedHyena2Config
 from genomix.models.stripedhyena2.model import StripedHyena2
 from genomix.operators.recompute import Recompute
-from genomix.parallel import mixers
 from genomix.parallel.collectives import exchange, gather
 from genomix.parallel.halo import TokensBefore, with_tokens_before
 from genomix.parallel.parallelize import parallelize
@@ -53,7 +52,6 @@ MODELS: dict[str, AnyConfig] = {
     "hyena-one-short-tap": hyenadna(n_layers=1, short_filter_order=1),
     "hyena-short-filter-longer-than-a-part": hyenadna(n_layers=1, short_filter_order=20),
     "hyena-one-channel-each": hyenadna(n_layers=1, d_model=4),
-    "hyena-12-channels": hyenadna(n_layers=1, d_model=12),
     "hyena-20-taps": hyenadna(n_layers=1, l_max=40, filter_len=20, extended_len=80),
     "hyena-order-3": hyenadna(n_layers=1, order=3, normalized=True, lr_pos_emb=1e-3),
     "hyena-standalone-order-4": hyenadna(n_layers=1, order=4, channel_layout="standalone"),
@@ -108,15 +106,8 @@ def part_of_loss(
     return loss, gradients
 
 
-IN_GROUPS = {f"{name}, in groups of channels": name for name in MODELS if name.startswith("hyena")}
-
-
 def every_model(ranks: Ranks, folder: Path) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
-    found = {name: part_of_loss(ranks, config, torch.float64) for name, config in MODELS.items()}
-    mixers.GROUPS = 4  # in this process, which ends here
-    return found | {
-        label: part_of_loss(ranks, MODELS[name], torch.float64) for label, name in IN_GROUPS.items()
-    }
+    return {name: part_of_loss(ranks, config, torch.float64) for name, config in MODELS.items()}
 
 
 @pytest.fixture(scope="module", params=[2, 4])
@@ -126,10 +117,9 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return run_on_ranks(MeshShape(data=1, context=request.param), every_model, folder)
 
 
-@pytest.mark.parametrize("name", [*MODELS, *IN_GROUPS])
+@pytest.mark.parametrize("name", MODELS)
 def test_loss_and_every_gradient_are_those_of_one_process(name: str, shared: list[Any]) -> None:
-    config = MODELS[IN_GROUPS.get(name, name)]
-    expected_loss, expected = loss_and_gradients(build(config, torch.float64), *tokens())
+    expected_loss, expected = loss_and_gradients(build(MODELS[name], torch.float64), *tokens())
     for results in shared:
         loss, gradients = results[name]
         assert relative_rms_error(loss, expected_loss) < TOLERANCE[torch.float64]

@@ -1,4 +1,4 @@
-"""Gates and values multiplied group by group: results and gradients are those of plain products."""
+"""Gates and values multiplied one after the other: results and gradients are those of plain products."""
 
 import pytest
 import torch
@@ -13,13 +13,13 @@ def drawn(*shape: int) -> Tensor:
     ).requires_grad_()
 
 
-def in_groups(features: Tensor, order: int, n_groups: int) -> Tensor:
+def in_place(features: Tensor, order: int) -> Tensor:
     """What a Hyena operator makes of its streams, with a sine in the place of each long filter."""
     streams = Streams(features, order + 1)
-    groups = [group.sin() for group in streams.product_of_last(n_groups)]
-    for index in range(order - 2, 0, -1):
-        groups = [group.sin() for group in streams.times(index, groups)]
-    return streams.times_first(groups)
+    v = streams.product_of_last()
+    for index in reversed(range(order - 1)):
+        v = streams.times(index, v.sin())
+    return v
 
 
 def plainly(features: Tensor, order: int) -> Tensor:
@@ -30,10 +30,9 @@ def plainly(features: Tensor, order: int) -> Tensor:
 
 
 @pytest.mark.parametrize("order", [2, 3, 4])
-@pytest.mark.parametrize("n_groups", [1, 3])
-def test_products_are_plain_ones(order: int, n_groups: int) -> None:
+def test_products_are_plain_ones(order: int) -> None:
     features = drawn(2, 6 * (order + 1), 5)
-    y, expected = in_groups(features, order, n_groups), plainly(features, order)
+    y, expected = in_place(features, order), plainly(features, order)
     assert torch.equal(y, expected)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
     for _ in range(2):  # a graph that is kept goes back again
@@ -42,10 +41,10 @@ def test_products_are_plain_ones(order: int, n_groups: int) -> None:
         torch.testing.assert_close(gradient, wanted, rtol=1e-14, atol=1e-14)
 
 
-def test_streams_without_a_gradient_hand_back_that_of_the_groups() -> None:
+def test_streams_without_a_gradient_hand_back_that_of_the_others() -> None:
     features, scale = drawn(1, 6, 4).detach(), torch.ones((), dtype=torch.float64, requires_grad=True)
     streams = Streams(features, 3)
-    y = streams.times_first([group * scale for group in streams.product_of_last(2)])
+    y = streams.times(0, streams.product_of_last() * scale)
     first, gate, v = features.chunk(3, dim=1)
     (gradient,) = torch.autograd.grad(y.sum(), scale)
     torch.testing.assert_close(gradient, (first * gate * v).sum())

@@ -9,7 +9,7 @@ import pytest
 from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect import ScoreOptions
 from genomix.variant_effect.assembly import Assembly
-from genomix.variant_effect.read_ahead import in_order, read_ahead
+from genomix.variant_effect.read_ahead import read_ahead
 from genomix.variant_effect.score import Scorer
 from genomix.variant_effect.site import Site
 from genomix_data.errors import ReferenceMismatchError
@@ -27,40 +27,6 @@ def test_items_in_order_made_by_another_thread() -> None:
     assert list(read_ahead(read_ahead(items()))) == list(range(50))
     assert threading.main_thread() not in makers
     assert list(read_ahead([])) == []
-
-
-def test_several_threads_work_and_keep_the_order() -> None:
-    together = threading.Barrier(3, timeout=10)
-
-    def work(number: int) -> int:
-        together.wait()  # three are at work, or this fails
-        time.sleep(0.01 * (number % 3 == 0))
-        return number * number
-
-    assert list(in_order(work, range(30), 3)) == [number * number for number in range(30)]
-    assert list(in_order(work, [], 3)) == []
-
-
-def test_what_was_made_before_an_error_comes_first() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise ValueError("bad record")
-
-    found: list[int] = []
-    with pytest.raises(ValueError, match="bad record"):
-        found.extend(in_order(abs, items(), 4))
-    assert found == [1, 2]
-
-    def fails(number: int) -> int:
-        return number // (number - 2)
-
-    found.clear()
-    n_before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        found.extend(in_order(fails, [3, 3, 2, 3], 2))
-    assert found == [3, 3]
-    assert threading.active_count() == n_before
 
 
 @pytest.mark.parametrize("error", [ValueError("bad record"), KeyboardInterrupt()])

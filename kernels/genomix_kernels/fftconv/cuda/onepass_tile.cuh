@@ -34,13 +34,15 @@ constexpr int VECTORS = SHIFTS + (IS_COMPLEX ? 2 : 0);
 // residue there, and few blocks of a multiprocessor have the same.
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
-    const u32* shifts;              // this warp's factors of the roots
+    const uint4* constants;         // this warp's, which are the same for all lanes
+    const u32* shifts;              // of these the factors of the roots
     DEVICE Tables(const uint4* tables, int warp, int lane)
         : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane),
-          shifts(reinterpret_cast<const u32*>(tables + (warp * VECTORS + SHIFTS) * 32)) {}
+          constants(tables + (warp * VECTORS + BLOCK_ROOTS) * 32), shifts(reinterpret_cast<const u32*>(constants + 64)) {}
     DEVICE void read(int index, Tile& re, Tile& im) const {
         const bool is_shared = index == M2 || (IS_COMPLEX && index >= FIRST_ROOT && index < BLOCK_ROOTS);
-        const uint4* from = (is_shared ? shared : vectors) + index * 32;
+        // what is the same for all lanes is read from the first one's place
+        const uint4* from = index >= BLOCK_ROOTS ? constants : (is_shared ? shared : vectors) + index * 32;
         uint4 x = from[0], y = from[32];
         re[0] = x.x, re[1] = x.y, re[2] = x.z, re[3] = x.w;
         im[0] = y.x, im[1] = y.y, im[2] = y.z, im[3] = y.w;

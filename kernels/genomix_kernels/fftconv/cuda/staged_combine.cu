@@ -1,0 +1,38 @@
+// The real part of long rows, put together from SEGMENTS rows of complex numbers each, each with a scale of its own: what
+// split_combine does, for more segments, in two stages.
+//
+// Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: HAS_POST, SECOND (another result: 1 without a
+// gate, 2 with a gate of its own), BLOCKS (of a multiprocessor).
+
+KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_combine(
+    const u32* planes, const float* scales, const uint4* tables, const Element* post, const Element* second_gate, Element* y,
+    Element* second, i64 first_channel, i64 batch, i64 channels, i64 seqlen, i64 post_batch, i64 post_channel,
+    i64 second_batch, i64 second_channel) {
+    SHARED_BYTES;
+    uint4* lines = reinterpret_cast<uint4*>(shared_bytes);
+    const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
+    const float most = put_together(planes + row * SEGMENTS * N, scales + row * SEGMENTS, tables, lines);
+    typedef Output<HAS_POST, SECOND> Sink;
+    const i64 to = (b * channels + d) * seqlen;
+    const Sink sink{y + to, second + to, post + b * post_batch + d * post_channel,
+                    second_gate + b * second_batch + d * second_channel, int(seqlen), most / (GAIN_BACK * SEGMENTS)};
+    constexpr int STEP = 4;
+#pragma unroll 1
+    for (int start = thread_index(); start < 8 * SEGMENTS; start += STEP * THREADS) {
+        typename Sink::template Aside<TOKENS> aside[STEP];
+        const auto place = [&](int k) {
+            const int at = start + THREADS * k;
+            return at < 8 * SEGMENTS ? N * (at / 8) + first_of_block() + 16 * P * (at / 4 % 2) + TOKENS * (at % 4) : int(seqlen);
+        };
+#pragma unroll
+        for (int k = 0; k < STEP; ++k) sink.fetch(place(k), aside[k]);
+#pragma unroll
+        for (int k = 0; k < STEP; ++k) {
+            const int at = min(start + THREADS * k, 8 * SEGMENTS - 1);
+            const uint4 x = *chunk(lines, at / 8, at % 8);
+            const float v[TOKENS] = {low_fp16(x.x), high_fp16(x.x), low_fp16(x.y), high_fp16(x.y),
+                                     low_fp16(x.z), high_fp16(x.z), low_fp16(x.w), high_fp16(x.w)};
+            sink.store(place(k), v, aside[k]);
+        }
+    }
+}
