@@ -80,6 +80,9 @@ BOTH_STRANDS: Settings = {"data": {"rc_augment": True}, "head": {"both_strands":
 
 _STRANDED = ("promoter", "prom/", "cnnprom/", "splice", "nontata", "coding", "virus")
 
+_ALIGNED_PROMOTERS = ("prom/prom_300_", "tata_vs_nonprom")
+"""Promoters of 251 or 300 bp, all cut at the same distance from the start of transcription."""
+
 
 @functools.cache
 def task_recipes() -> Mapping[str, TaskRecipe]:
@@ -182,9 +185,10 @@ def _ours_from_pretrained(info: BenchmarkSet) -> dict[str, Settings]:
         settings["data"] = {"batch_size": 256}
     if any(word in info.name for word in ("prom/", "cnnprom/")):
         settings["head"] = {"pooling": "window"}  # where in a promoter something stands matters
-    if "cnnprom/" in info.name and "tata" in info.name and not is_large:
-        settings["head"] |= {"n_windows": 64}  # of 251 bp, aligned at the start of transcription
-        settings["trainer"] |= {"max_epochs": 10}
+    if any(word in info.name for word in _ALIGNED_PROMOTERS):
+        settings["head"] |= {"n_windows": 64}  # so that four or five bases are a place
+        if "cnnprom/" in info.name and not is_large:
+            settings["trainer"] |= {"max_epochs": 10}
     if "nontata" in info.name and info.family == "genomic_benchmarks":
         settings = {
             "trainer": {"max_epochs": 4, "patience": None},

@@ -156,9 +156,7 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
     _check(make_case((1, 1, size - 4001, size // 3), torch.bfloat16, gates=False))
 
 
-@pytest.mark.parametrize(
-    ("segments", "bound"), [(10, 3e-4), (28, 3e-4), (64, 3e-4), (80, 6e-4), (192, 6e-4), (256, 6e-4)]
-)
+@pytest.mark.parametrize(("segments", "bound"), [(10, 3e-4), (28, 3e-4), (64, 3e-4), (256, 6e-4)])
 def test_residues_are_those_of_the_formula(segments: int, bound: float, emulate: Emulate) -> None:
     # beyond 64 segments sums are in fp16, as in rows
     emulate(split_passes)

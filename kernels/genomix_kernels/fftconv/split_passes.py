@@ -47,7 +47,7 @@ def taking_apart(
     if plan.is_staged:
         source, matrix, shared = (
             STAGED_COLUMNS,
-            tables_of_stages(plan.segments, x.device, is_backward=False),
+            tables_of_stages(x.device, is_backward=False),
             128,
         )
     else:
@@ -145,5 +145,5 @@ def _back(
 ) -> tuple[CudaSource, Tensor, int]:
     """Return the kernel that puts rows together, its matrices, and the bytes of shared memory of a block."""
     if plan.is_staged:
-        return staged, tables_of_stages(plan.segments, device, is_backward=True), 128 * plan.segments
+        return staged, tables_of_stages(device, is_backward=True), 128 * plan.segments
     return source, matrix_of_residues(plan.segments, device), 0

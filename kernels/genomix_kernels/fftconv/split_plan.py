@@ -19,10 +19,10 @@ LONGEST = 4194304
 COST = {16384: 2.14, 32768: 2.35, 65536: 2.49, 131072: 2.9}
 """Milliseconds for 2^28 values by rows of so many points, on an H200, the last guessed; the least decides."""
 
-MOST_AT_ONCE = 64
-"""Segments of which residues are found by one product; of more, in two stages."""
+STAGED = 256
+"""Segments of which residues are found in two stages; of fewer, by one product."""
 
-SEGMENTS = (*range(2, 17), *range(20, MOST_AT_ONCE + 1, 4), *range(80, 257, 16))
+SEGMENTS = (*range(2, 17), *range(20, 65, 4), STAGED)
 """Into how many rows one can be split."""
 
 WIDTH = 32
@@ -51,7 +51,7 @@ class Plan:
     @property
     def is_staged(self) -> bool:
         """Whether residues are found in two stages: ``cuda/staged.cuh``."""
-        return self.segments > MOST_AT_ONCE
+        return self.segments == STAGED
 
     @property
     def defines(self) -> dict[str, int | str]:
@@ -124,12 +124,11 @@ def matrix_of_residues(segments: int, device: torch.device) -> Tensor:
 
 
 @cache
-def tables_of_stages(segments: int, device: torch.device, *, is_backward: bool) -> Tensor:
-    """Return both stages' matrices and what comes between, int32 ``(6, 32, 4)``: for `staged.cuh`.
+def tables_of_stages(device: torch.device, *, is_backward: bool) -> Tensor:
+    """Return both stages' matrices and what comes between, int32 ``(6, 32, 4)``: for ``cuda/staged.cuh``.
 
     Real and imaginary parts; forward by a sixteenth, backward by a 256th.
     """
-    stage = segments // 16
     lane, word, pair = torch.arange(32)[:, None, None], torch.arange(4)[:, None], torch.arange(2)
     g, t, high, low = lane // 4, lane % 4, word // 2, word % 2
     row, column = g + 8 * high, 2 * t + 8 * low + pair  # of a tile
@@ -137,20 +136,14 @@ def tables_of_stages(segments: int, device: torch.device, *, is_backward: bool) 
     depth, right_column = 2 * t + 8 * low + pair, g + 8 * high  # of a right factor
     if is_backward:
         first = unit(left_column * left_row / 16, 1 / 16)
-        between = unit(-row * (column + 0.25) / segments)
-        last = unit(-right_column * (depth + 0.25) / stage, 1 / 16) * (
-            (depth < stage) & (right_column < stage)
-        )
+        between = unit(-row * (column + 0.25) / STAGED)
+        last = unit(-right_column * (depth + 0.25) / 16, 1 / 16)
     else:
-        first = unit(left_column * (left_row + 0.25) / stage, 1 / 4) * (
-            (left_row < stage) & (left_column < stage)
-        )
-        between = unit(column * (row + 0.25) / segments)
+        first = unit(left_column * (left_row + 0.25) / 16, 1 / 4)
+        between = unit(column * (row + 0.25) / STAGED)
         last = unit(left_column * left_row / 16, 1 / 4)
-    parts = torch.stack(
-        [x for part in (first, between, last) for x in (part.real, part.imag)]
-    )  # (6, 32, 4, 2)
-    return parts.half().contiguous().view(torch.int32).squeeze(-1).to(device)
+    parts = [x for part in (first, between, last) for x in (part.real, part.imag)]
+    return torch.stack(parts).half().contiguous().view(torch.int32).squeeze(-1).to(device)
 
 
 def _fragments(matrices: Tensor) -> Tensor:

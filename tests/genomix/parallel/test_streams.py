@@ -13,7 +13,7 @@ def drawn(*shape: int) -> Tensor:
     ).requires_grad_()
 
 
-def in_place(features: Tensor, order: int) -> Tensor:
+def by_streams(features: Tensor, order: int) -> Tensor:
     """What a Hyena operator makes of its streams, with a sine in the place of each long filter."""
     streams = Streams(features, order + 1)
     v = streams.product_of_last()
@@ -32,7 +32,7 @@ def plainly(features: Tensor, order: int) -> Tensor:
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_products_are_plain_ones(order: int) -> None:
     features = drawn(2, 6 * (order + 1), 5)
-    y, expected = in_place(features, order), plainly(features, order)
+    y, expected = by_streams(features, order), plainly(features, order)
     assert torch.equal(y, expected)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
     for _ in range(2):  # a graph that is kept goes back again
@@ -51,7 +51,7 @@ def test_streams_without_a_gradient_hand_back_that_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("reach", [0, 2, 5])
-def test_a_head_is_added_in_place(reach: int) -> None:
+def test_a_head_is_added_by_streams(reach: int) -> None:
     x, head = drawn(2, 3, 5), drawn(2, 3, reach)
     y = with_head_added(x * 2, head)
     expected = x * 2

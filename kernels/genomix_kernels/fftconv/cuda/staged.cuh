@@ -1,19 +1,17 @@
-// A long row as SEGMENTS = 16 S shorter ones, S <= 16: what split_segments.cuh does by one product, in two stages of 16.
+// A long row as 256 shorter ones: what split_segments.cuh does for fewer by one product, in two stages of 16.
 //
-// Segment 16 n1 + n2 becomes residue k1 + S k2: over n1 by a product with a matrix of S x S at shifted frequencies, times
-// exp(-2 pi i n2 (k1 + 1/4) / SEGMENTS), over n2 by one of 16 x 16. A warp has the tiles (n2, n1) of 8 columns m of the first half
+// Segment 16 n1 + n2 becomes residue k1 + 16 k2: over n1 by a product with a matrix of 16 x 16 at shifted frequencies, times
+// exp(-2 pi i n2 (k1 + 1/4) / 256), over n2 by another. A warp has the tiles (n2, n1) of 8 columns m of the first half
 // of a tile of 32 P, and of those that are 16 P further: two neighbouring segments of a column are a word until both columns
 // are through, then two columns of a residue are one.
 //
 // The four warps of a block are neighbours, and share what is as wide as they are together: a scale, and sectors of outputs.
 //
-// Defined by the caller: P, W, CLUSTER, SEGMENTS (a multiple of 16, at most 256).
+// Defined by the caller: P, W, CLUSTER, SEGMENTS (256).
 #pragma once
 
-constexpr int THREADS = 128, TOKENS = 8, WIDTH = 4 * TOKENS, S = SEGMENTS / 16;
+constexpr int THREADS = 128, TOKENS = 8, WIDTH = 4 * TOKENS;
 constexpr float GAIN = 1.0f / 16, GAIN_BACK = 1.0f / 256;  // of both stages: powers of two, which no table rounds
-
-typedef u32 Octet[TOKENS];  // words of neighbouring columns
 
 // The block's first word, and the warp's
 DEVICE int first_of_block() {
@@ -46,106 +44,95 @@ struct Spot {
     DEVICE int row(int i) const { return g + 8 * (i / 2); }                    // n2, or k1
     DEVICE int column(int i, int pair) const { return 2 * t + 8 * (i % 2) + pair; }  // n1, or k2
     DEVICE int segment(int i, int pair) const { return 16 * column(i, pair) + row(i); }
-    DEVICE int residue(int i, int pair) const { return row(i) + S * column(i, pair); }
+    DEVICE int residue(int i, int pair) const { return row(i) + 16 * column(i, pair); }
 };
-DEVICE bool is_segment(int s) { return S == 16 || s < SEGMENTS; }
-DEVICE bool is_row_of_residues(int k1) { return S == 16 || k1 < S; }
+// both words' lower halves, and both upper ones
+DEVICE void take_halves(u32 a, u32 b, u32& low, u32& high) { low = low_halves(a, b), high = high_halves(a, b); }
 
-struct Forward {
-    Tile ar, ai, an, wr, wi, br, bi, bn;
-    DEVICE Forward(const uint4* tables) {
-        Tile x, y;
-        read_factor(tables, 0, ar, ai), read_factor(tables, 1, wr, wi), read_factor(tables, 2, x, y);
-        // symmetric, so that the left factor's words are those of the right factor in another order
-        br[0] = x[0], br[1] = x[2], br[2] = x[1], br[3] = x[3], bi[0] = y[0], bi[1] = y[2], bi[2] = y[1], bi[3] = y[3];
-        negate(ai, an), negate(bi, bn);
+// Each stage is done for all tiles before the next, so that few matrices are in registers at once.
+
+typedef Tile Tiles[2 * TOKENS];  // of columns, both halves
+
+DEVICE void forward(Tiles& re, Tiles& im, const uint4* tables) {
+    {
+        Tile r, i, n, wr, wi;
+        read_factor(tables, 0, r, i), read_factor(tables, 1, wr, wi);
+        negate(i, n);
+#pragma unroll
+        for (int k = 0; k < 2 * TOKENS; ++k) from_left<true>(re[k], im[k], r, i, n), times<false>(re[k], im[k], wr, wi);
     }
-    DEVICE void apply(Tile& re, Tile& im) const {
-        from_left<true>(re, im, ar, ai, an);
-        times<false>(re, im, wr, wi);
-        from_right<false>(re, im, br, bi, bn);
+    warp_barrier();  // loads stay behind it
+    Tile x, y, n;
+    read_factor(tables, 2, x, y);
+    // symmetric, so that the left factor's words are those of the right factor in another order
+    const Tile r = {x[0], x[2], x[1], x[3]}, i = {y[0], y[2], y[1], y[3]};
+    negate(i, n);
+#pragma unroll
+    for (int k = 0; k < 2 * TOKENS; ++k) from_right<false>(re[k], im[k], r, i, n);
+}
+// of which the real part is left
+DEVICE void backward(Tiles& re, Tiles& im, const uint4* tables) {
+    {
+        Tile r, i, n;
+        read_factor(tables, 0, r, i);
+        negate(i, n);
+#pragma unroll
+        for (int k = 0; k < 2 * TOKENS; ++k) from_left<false>(re[k], im[k], r, n, i);
     }
-};
-struct Backward {
-    Tile ar, ai, an, wr, wi, br, bi, bn;
-    DEVICE Backward(const uint4* tables) {
-        read_factor(tables, 0, ar, ai), read_factor(tables, 1, wr, wi), read_factor(tables, 2, br, bi);
-        negate(ai, an), negate(bi, bn);
-    }
-    // the real part
-    DEVICE void apply(Tile& re, Tile& im) const {
-        from_left<false>(re, im, ar, an, ai);
-        times<false>(re, im, wr, wi);
-        from_right<true>(re, im, br, bi, bn);
-    }
-};
+    warp_barrier();
+    Tile r, i, n, wr, wi;
+    read_factor(tables, 1, wr, wi), read_factor(tables, 2, r, i);
+    negate(i, n);
+#pragma unroll
+    for (int k = 0; k < 2 * TOKENS; ++k) times<false>(re[k], im[k], wr, wi), from_right<true>(re[k], im[k], r, i, n);
+}
 
 // Rows of a long one put together, without a gain but GAIN_BACK, in shared memory as fp16: of each segment a line of 32 tokens
 // from the block's first on and of 32 that are 16 P further. Their factor, which all residues have in common, is returned.
 DEVICE float put_together(const u32* planes, const float* scales, const uint4* tables, uint4* lines) {
     const Spot at;
     const int warp = thread_index() / 32;
-    u32 words[4][2][2][TOKENS];
+    Tiles re, im;  // at first a residue's 8 words, of which tiles of either half take theirs
     float scale[4][2], most = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int pair = 0; pair < 2; ++pair) {
-            const bool is_one = is_row_of_residues(at.row(i));
-            const int q = at.residue(i, pair);
-            scale[i][pair] = is_one ? scales[q] : 0.0f;
+            const u32* from = planes + i64(at.residue(i, pair)) * N + first_of_warp();
+            scale[i][pair] = scales[at.residue(i, pair)];
             most = fmaxf(most, scale[i][pair]);
 #pragma unroll
-            for (int part = 0; part < 2; ++part)
-#pragma unroll
-                for (int j = 0; j < TOKENS; j += 4) {
-                    uint4 x = {0u, 0u, 0u, 0u};
-                    if (is_one) x = *reinterpret_cast<const uint4*>(planes + i64(q) * N + first_of_warp() + 16 * P * part + j);
-                    words[i][pair][part][j] = x.x, words[i][pair][part][j + 1] = x.y;
-                    words[i][pair][part][j + 2] = x.z, words[i][pair][part][j + 3] = x.w;
-                }
+            for (int j = 0; j < TOKENS; j += 4) {
+                const uint4 x = *reinterpret_cast<const uint4*>(from + j), y = *reinterpret_cast<const uint4*>(from + 16 * P + j);
+                const int k = TOKENS * pair + j;
+                re[k][i] = x.x, re[k + 1][i] = x.y, re[k + 2][i] = x.z, re[k + 3][i] = x.w;
+                im[k][i] = y.x, im[k + 1][i] = y.y, im[k + 2][i] = y.z, im[k + 3][i] = y.w;
+            }
         }
     most = greatest(most);
     const float down = most > 0.0f ? 1.0f / most : 0.0f;  // scales are powers of two times what all of them have in common
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; ++i) {
+        const u32 a = pack_fp16(scale[i][0] * down, scale[i][0] * down), b = pack_fp16(scale[i][1] * down, scale[i][1] * down);
 #pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-            const u32 factor = pack_fp16(scale[i][pair] * down, scale[i][pair] * down);
-#pragma unroll
-            for (int k = 0; k < 2 * TOKENS; ++k) words[i][pair][k / TOKENS][k % TOKENS] = half_mul(words[i][pair][k / TOKENS][k % TOKENS], factor);
+        for (int j = 0; j < TOKENS; ++j) {
+            take_halves(half_mul(re[j][i], a), half_mul(re[TOKENS + j][i], b), re[j][i], re[TOKENS + j][i]);
+            take_halves(half_mul(im[j][i], a), half_mul(im[TOKENS + j][i], b), im[j][i], im[TOKENS + j][i]);
         }
-    const Backward backward(tables);
-    u32 tokens[2][4][2][TOKENS / 2];  // of a half of the tile and a segment
+    }
+    backward(re, im, tables);
 #pragma unroll
-    for (int j = 0; j < TOKENS; j += 2)
+    for (int half = 0; half < 2; ++half)
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            Tile y[2];
+        for (int i = 0; i < 4; ++i) {
+            u32 x[2][TOKENS / 2];  // neighbouring tokens of each segment
 #pragma unroll
-            for (int k = 0; k < 2; ++k) {
-                Tile im;
+            for (int j = 0; j < TOKENS / 2; ++j)
+                take_halves(re[TOKENS * half + 2 * j][i], re[TOKENS * half + 2 * j + 1][i], x[0][j], x[1][j]);
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const u32 (&a)[2][TOKENS] = words[i][0], (&b)[2][TOKENS] = words[i][1];
-                    y[k][i] = half ? high_halves(a[0][j + k], b[0][j + k]) : low_halves(a[0][j + k], b[0][j + k]);
-                    im[i] = half ? high_halves(a[1][j + k], b[1][j + k]) : low_halves(a[1][j + k], b[1][j + k]);
-                }
-                backward.apply(y[k], im);
-            }
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                tokens[half][i][0][j / 2] = low_halves(y[0][i], y[1][i]), tokens[half][i][1][j / 2] = high_halves(y[0][i], y[1][i]);
-        }
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-#pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-            const int s = at.segment(i, pair);
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const u32 (&x)[TOKENS / 2] = tokens[half][i][pair];
-                if (is_segment(s)) lines[8 * s + ((4 * half + warp) ^ (s / 32 % 4 + 4 * (s % 2)))] = make_uint4(x[0], x[1], x[2], x[3]);
+            for (int pair = 0; pair < 2; ++pair) {
+                const int s = at.segment(i, pair);
+                lines[8 * s + ((4 * half + warp) ^ (s / 32 % 4 + 4 * (s % 2)))] = make_uint4(x[pair][0], x[pair][1], x[pair][2], x[pair][3]);
             }
         }
     barrier();

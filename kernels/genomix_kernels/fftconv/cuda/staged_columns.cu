@@ -1,4 +1,4 @@
-// Long rows, taken apart into SEGMENTS rows of complex numbers each: what split_columns does, for more segments, in two stages.
+// Long rows, taken apart into SEGMENTS rows of complex numbers each: what split_columns does for fewer, in two stages.
 //
 // Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: HAS_PRE, IS_FILTER (x is in fp32 and ends after
 // `seqlen` taps), BLOCKS (of a multiprocessor).
@@ -26,10 +26,8 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
 #pragma unroll
         for (int i = 0; i < 4; ++i)
 #pragma unroll
-            for (int pair = 0; pair < 2; ++pair) {
-                const int s = at.segment(i, pair);
-                source.load(is_segment(s) ? N * s + first_of_warp() + 16 * P * half : int(seqlen), v[half][i][pair]);
-            }
+            for (int pair = 0; pair < 2; ++pair)
+                source.load(N * at.segment(i, pair) + first_of_warp() + 16 * P * half, v[half][i][pair]);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -37,47 +35,41 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
 #pragma unroll
             for (int j = 0; j < TOKENS; ++j) most = fmaxf(most, fabsf(v[half][i / 2][i % 2][j]));
     const Scale scale(greatest_of_block(most, maxima), TOP);
-    const Forward forward(tables);
-    u32 out[4][2][2][TOKENS], loudest = 0u;  // word of a tile, residue of a word, part
+    Tiles re, im;
 #pragma unroll
-    for (int j = 0; j < TOKENS; ++j) {
-        Tile re[2], im[2];
+    for (int k = 0; k < 2 * TOKENS; ++k)
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                re[half][i] = pack_fp16(scale.up * v[half][i][0][j], scale.up * v[half][i][1][j]);
-            forward.apply(re[half], im[half]);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            out[i][0][0][j] = low_halves(re[0][i], re[1][i]), out[i][1][0][j] = high_halves(re[0][i], re[1][i]);
-            out[i][0][1][j] = low_halves(im[0][i], im[1][i]), out[i][1][1][j] = high_halves(im[0][i], im[1][i]);
-#pragma unroll
-            for (int half = 0; half < 2; ++half) loudest = half_max_abs(half_max_abs(loudest, re[half][i]), im[half][i]);
-        }
-    }
-    // Pairs of lanes exchange halves of what they have, so that what they write at once fills sectors of 32 bytes.
+        for (int i = 0; i < 4; ++i)
+            re[k][i] = pack_fp16(scale.up * v[k / TOKENS][i][0][k % TOKENS], scale.up * v[k / TOKENS][i][1][k % TOKENS]);
+    forward(re, im, tables);
+    u32 loudest = 0u;
+    // of each lane's residues 8 neighbouring words; pairs of lanes exchange halves of them, so that what they write at once fills
+    // sectors of 32 bytes
     const bool is_odd = at.t % 2 == 1;
     u32* to = planes + row * SEGMENTS * row_words + first_of_warp() + 4 * (at.t % 2);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-            const int q = at.residue(i, pair) - (is_odd ? 2 * S : 0);  // of the even lane; the odd one's is 2 S further
+        for (int part = 0; part < 2; ++part) {
+            u32 x[2][TOKENS];
 #pragma unroll
-            for (int part = 0; part < 2; ++part) {
-                const Octet& x = out[i][pair][part];
+            for (int j = 0; j < TOKENS; ++j) {
+                const u32 a = part ? im[j][i] : re[j][i], b = part ? im[TOKENS + j][i] : re[TOKENS + j][i];
+                take_halves(a, b, x[0][j], x[1][j]);
+                loudest = half_max_abs(half_max_abs(loudest, a), b);
+            }
+#pragma unroll
+            for (int pair = 0; pair < 2; ++pair) {
                 u32 first[4], second[4];
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
-                    const u32 theirs = as_bits(shuffle_xor(as_float(is_odd ? x[k] : x[4 + k]), 1));
-                    first[k] = is_odd ? theirs : x[k], second[k] = is_odd ? x[4 + k] : theirs;
+                    const u32 theirs = as_bits(shuffle_xor(as_float(is_odd ? x[pair][k] : x[pair][4 + k]), 1));
+                    first[k] = is_odd ? theirs : x[pair][k], second[k] = is_odd ? x[pair][4 + k] : theirs;
                 }
-                if (!is_row_of_residues(at.row(i))) continue;
-                u32* place = to + q * row_words + 16 * P * part;
+                // the even lane's residue, then the odd one's, of a k2 that is 2 further
+                u32* place = to + (at.residue(i, pair) - (is_odd ? 32 : 0)) * row_words + 16 * P * part;
                 *reinterpret_cast<uint4*>(place) = make_uint4(first[0], first[1], first[2], first[3]);
-                *reinterpret_cast<uint4*>(place + 2 * S * row_words) = make_uint4(second[0], second[1], second[2], second[3]);
+                *reinterpret_cast<uint4*>(place + 32 * row_words) = make_uint4(second[0], second[1], second[2], second[3]);
             }
         }
     const float down = scale.down / GAIN;

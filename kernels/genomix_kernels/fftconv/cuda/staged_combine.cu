@@ -1,5 +1,5 @@
 // The real part of long rows, put together from SEGMENTS rows of complex numbers each, each with a scale of its own: what
-// split_combine does, for more segments, in two stages.
+// split_combine does for fewer, in two stages.
 //
 // Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: HAS_POST, SECOND (another result: 1 without a
 // gate, 2 with a gate of its own), BLOCKS (of a multiprocessor).
@@ -22,13 +22,13 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_combine(
         typename Sink::template Aside<TOKENS> aside[STEP];
         const auto place = [&](int k) {
             const int at = start + THREADS * k;
-            return at < 8 * SEGMENTS ? N * (at / 8) + first_of_block() + 16 * P * (at / 4 % 2) + TOKENS * (at % 4) : int(seqlen);
+            return N * (at / 8) + first_of_block() + 16 * P * (at / 4 % 2) + TOKENS * (at % 4);
         };
 #pragma unroll
         for (int k = 0; k < STEP; ++k) sink.fetch(place(k), aside[k]);
 #pragma unroll
         for (int k = 0; k < STEP; ++k) {
-            const int at = min(start + THREADS * k, 8 * SEGMENTS - 1);
+            const int at = start + THREADS * k;
             const uint4 x = *chunk(lines, at / 8, at % 8);
             const float v[TOKENS] = {low_fp16(x.x), high_fp16(x.x), low_fp16(x.y), high_fp16(x.y),
                                      low_fp16(x.z), high_fp16(x.z), low_fp16(x.w), high_fp16(x.w)};
