@@ -45,11 +45,9 @@ def taking_apart(
         "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter),
     }  # fmt: skip
     if plan.is_staged:
-        source, matrix, shared = (
-            STAGED_COLUMNS,
-            tables_of_stages(x.device, is_backward=False),
-            128,
-        )
+        source, matrix = STAGED_COLUMNS, tables_of_stages(x.device, is_backward=False)
+        # a line of 64 tokens of each segment
+        shared = 128 + 64 * plan.segments * sum(y.element_size() for y in (x, gate) if y is not None)
     else:
         source, matrix, shared = COLUMNS, matrix_of_columns(plan.segments, x.device), 0
         defines["BLOCKS"] = max(3, _blocks_of_gpu(plan))
@@ -132,7 +130,7 @@ def _defines(plan: Plan, *signals: Tensor | None) -> dict[str, int | str]:
 
 def _blocks_of_gpu(plan: Plan) -> int:
     """Return how many blocks of rows in pieces a multiprocessor shall hold: registers are for the pieces of a lane."""
-    return 4 if plan.segments <= 16 else 3 if plan.segments <= 32 else 2
+    return 4 if plan.segments <= 16 else 3 if plan.segments <= 32 or plan.is_staged else 2
 
 
 def _blocks(plan: Plan, rows: int) -> tuple[int, int]:
@@ -145,5 +143,5 @@ def _back(
 ) -> tuple[CudaSource, Tensor, int]:
     """Return the kernel that puts rows together, its matrices, and the bytes of shared memory of a block."""
     if plan.is_staged:
-        return staged, tables_of_stages(device, is_backward=True), 128 * plan.segments
+        return staged, tables_of_stages(device, is_backward=True), 256 * plan.segments
     return source, matrix_of_residues(plan.segments, device), 0

@@ -87,39 +87,50 @@ DEVICE void backward(Tiles& re, Tiles& im, const uint4* tables) {
     for (int k = 0; k < 2 * TOKENS; ++k) times<false>(re[k], im[k], wr, wi), from_right<true>(re[k], im[k], r, i, n);
 }
 
+// Lines in shared memory, of chunks of 16 bytes: of a segment, or of a part of a residue. What eight lanes read or write at
+// once, chunks of the same number of different lines, are in different banks.
+DEVICE int turn(int n) { return n / 32 % 4 + 4 * (n % 2); }
+
 // Rows of a long one put together, without a gain but GAIN_BACK, in shared memory as fp16: of each segment a line of 32 tokens
 // from the block's first on and of 32 that are 16 P further. Their factor, which all residues have in common, is returned.
-DEVICE float put_together(const u32* planes, const float* scales, const uint4* tables, uint4* lines) {
+DEVICE float put_together(const u32* planes, const float* scales, const uint4* tables, uint4* shared) {
     const Spot at;
     const int warp = thread_index() / 32;
-    Tiles re, im;  // at first a residue's 8 words, of which tiles of either half take theirs
+    for (int k = thread_index(); k < 16 * SEGMENTS; k += THREADS) {
+        const int q = k / 16, part = k / 8 % 2, c = k % 8;
+        copy_async(shared + 16 * q + 8 * part + (c ^ turn(q)), planes + i64(q) * N + first_of_block() + 16 * P * part + 4 * c, true);
+    }
+    commit_copies();
     float scale[4][2], most = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) most = fmaxf(most, scale[i / 2][i % 2] = scales[at.residue(i / 2, i % 2)]);
+    most = greatest(most);
+    const float down = most > 0.0f ? 1.0f / most : 0.0f;  // scales are powers of two times what all of them have in common
+    wait_for_copies<0>();
+    barrier();
+    Tiles re, im;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-            const u32* from = planes + i64(at.residue(i, pair)) * N + first_of_warp();
-            scale[i][pair] = scales[at.residue(i, pair)];
-            most = fmaxf(most, scale[i][pair]);
+        for (int part = 0; part < 2; ++part) {
+            u32 x[2][TOKENS];
 #pragma unroll
-            for (int j = 0; j < TOKENS; j += 4) {
-                const uint4 x = *reinterpret_cast<const uint4*>(from + j), y = *reinterpret_cast<const uint4*>(from + 16 * P + j);
-                const int k = TOKENS * pair + j;
-                re[k][i] = x.x, re[k + 1][i] = x.y, re[k + 2][i] = x.z, re[k + 3][i] = x.w;
-                im[k][i] = y.x, im[k + 1][i] = y.y, im[k + 2][i] = y.z, im[k + 3][i] = y.w;
+            for (int pair = 0; pair < 2; ++pair) {
+                const u32 factor = pack_fp16(scale[i][pair] * down, scale[i][pair] * down);
+                const int q = at.residue(i, pair);
+#pragma unroll
+                for (int j = 0; j < TOKENS; j += 4) {
+                    const uint4 y = shared[16 * q + 8 * part + ((2 * warp + j / 4) ^ turn(q))];
+                    x[pair][j] = half_mul(y.x, factor), x[pair][j + 1] = half_mul(y.y, factor);
+                    x[pair][j + 2] = half_mul(y.z, factor), x[pair][j + 3] = half_mul(y.w, factor);
+                }
             }
-        }
-    most = greatest(most);
-    const float down = most > 0.0f ? 1.0f / most : 0.0f;  // scales are powers of two times what all of them have in common
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const u32 a = pack_fp16(scale[i][0] * down, scale[i][0] * down), b = pack_fp16(scale[i][1] * down, scale[i][1] * down);
-#pragma unroll
-        for (int j = 0; j < TOKENS; ++j) {
-            take_halves(half_mul(re[j][i], a), half_mul(re[TOKENS + j][i], b), re[j][i], re[TOKENS + j][i]);
-            take_halves(half_mul(im[j][i], a), half_mul(im[TOKENS + j][i], b), im[j][i], im[TOKENS + j][i]);
+            for (int j = 0; j < TOKENS; ++j)
+                if (part) take_halves(x[0][j], x[1][j], im[j][i], im[TOKENS + j][i]);
+                else take_halves(x[0][j], x[1][j], re[j][i], re[TOKENS + j][i]);
         }
-    }
+    barrier();
     backward(re, im, tables);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -132,11 +143,11 @@ DEVICE float put_together(const u32* planes, const float* scales, const uint4* t
 #pragma unroll
             for (int pair = 0; pair < 2; ++pair) {
                 const int s = at.segment(i, pair);
-                lines[8 * s + ((4 * half + warp) ^ (s / 32 % 4 + 4 * (s % 2)))] = make_uint4(x[pair][0], x[pair][1], x[pair][2], x[pair][3]);
+                shared[8 * s + ((4 * half + warp) ^ turn(s))] = make_uint4(x[pair][0], x[pair][1], x[pair][2], x[pair][3]);
             }
         }
     barrier();
     return most;
 }
 // Where chunk c of segment s is: warp c % 4's 8 tokens of half c / 4
-DEVICE const uint4* chunk(const uint4* lines, int s, int c) { return lines + 8 * s + (c ^ (s / 32 % 4 + 4 * (s % 2))); }
+DEVICE const uint4* chunk(const uint4* lines, int s, int c) { return lines + 8 * s + (c ^ turn(s)); }
