@@ -34,12 +34,6 @@ from genomix_kernels.modal_conv import modal_conv
 ALIGNMENT = 64
 """Tokens before a part are fetched in multiples of this, so that what follows them stays aligned for the kernels."""
 
-GROUPS = 1
-"""Groups of channels that a long convolution is taken in: with several, the exchanges of one hide behind the transforms
-of another, but the host launches all of it for each: on two H200s a step of a million tokens takes 178 ms with one and
-208 ms with four. A group is neighboring channels, dealt out to the ranks, so that with one window a batch what is sent
-is nowhere copied before."""
-
 
 class ContextHyenaOperator(HyenaOperator):
     """`HyenaOperator` on a part of a sequence."""
@@ -49,8 +43,8 @@ class ContextHyenaOperator(HyenaOperator):
     def mix(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B D L"]:
         """Return what the output projection is applied to, of a part.
 
-        Channels go in groups (`GROUPS`). The tokens before the part, and the filters after them, are on their way while
-        the projections are taken.
+        The tokens before the part, and the filters after them, are on their way while the projections are taken. Each
+        rank filters neighboring channels, so that with one window a batch what is sent is nowhere copied before.
 
         Raises:
             SequenceTooLongError: if all parts together are longer than ``l_max``.
@@ -60,22 +54,19 @@ class ContextHyenaOperator(HyenaOperator):
         self.filter_fn.check_length(context.size * x.shape[1])
         reach = self.short_filter.weight.shape[-1] - 1
         before = TokensBefore(x, reach, context)
-        taps, skips = self._own_filters(x.shape[1])
+        filters, skips = self._own_filters(x.shape[1])
         features = self._featurize(before.part)
         if reach:
             features = with_head_added(features, self._reached_by(before.finish(), x.shape[1]))
         streams = Streams(features, self.order + 1)
-        groups = streams.product_of_last(self._n_groups)
-        for index, (filters, skip) in enumerate(zip(taps, skips, strict=True)):
-            if index:
-                groups = streams.times(self.order - 1 - index, groups)
-            there = [Exchange(group, context, split=1, join=2) for group in groups]
-            back = []
-            for u, h, gain in zip(there, filters, skip, strict=True):
-                k = h.finish()[0]  # before u: of the gradients, that of u is waited for first and sent first
-                back.append(Exchange(fftconv(u.finish(), k, gain), context, split=2, join=1))
-            groups = [group.finish() for group in back]
-        return streams.times_first(groups)
+        v = streams.product_of_last()
+        for gate, arriving, skip in zip(reversed(range(self.order - 1)), filters, skips, strict=True):
+            u = Exchange(v, context, split=1, join=2)
+            # before u: of the gradients, that of u is waited for first and sent first
+            k = arriving.finish()[0]
+            y = exchange(fftconv(u.finish(), k, skip), context, split=2, join=1)
+            v = streams.times(gate, y)
+        return v
 
     def _reached_by(self, before: Float[Tensor, "B N D"], seqlen: int) -> Float[Tensor, "B C M"]:
         """Return what the tokens before a part add to its first features, as many as their short filter reaches."""
@@ -86,8 +77,8 @@ class ContextHyenaOperator(HyenaOperator):
         outputs = causal_fir(F.pad(inputs, (0, reached)), taps, tap_order="cross_correlation")
         return outputs[..., before.shape[1] :]
 
-    def _own_filters(self, seqlen: int) -> tuple[list[list[Exchange]], list[list[Tensor]]]:
-        """Return this rank's channels of each group of each filter at all positions, on their way, and their gains.
+    def _own_filters(self, seqlen: int) -> tuple[list[Exchange], list[Tensor]]:
+        """Return this rank's channels of each filter at all positions, on their way, and their gains.
 
         Filters are functions of the position: each rank evaluates them at its own positions, for all channels, so that
         the work and what is kept of it is shared too.
@@ -96,20 +87,9 @@ class ContextHyenaOperator(HyenaOperator):
         taps = self.filter_fn(seqlen, start=context.rank * seqlen)
         if taps.shape[1] < seqlen:  # the filter ends early, and parts are exchanged in one size
             taps = F.pad(taps, (0, seqlen - taps.shape[1]))
-        filters = [
-            [Exchange(group[None], context, split=1, join=2) for group in part.chunk(self._n_groups)]
-            for part in self._split_filters(taps)
-        ]
-        skips = [
-            list(torch.unflatten(part, 0, (self._n_groups, context.size, -1))[:, context.rank].unbind())
-            for part in self._split_filters(self.filter_fn.bias)
-        ]
-        return filters, skips
-
-    @property
-    def _n_groups(self) -> int:
-        """Up to `GROUPS`, and so many that each has equally many channels for every rank."""
-        return max(n for n in range(1, GROUPS + 1) if self.d_model % (n * self.context.size) == 0)
+        filters = [Exchange(part[None], context, split=1, join=2) for part in self._split_filters(taps)]
+        gains = self._split_filters(self.filter_fn.bias)
+        return filters, [gain.chunk(context.size)[context.rank] for gain in gains]
 
 
 class ContextGatedHyena(GatedHyena):

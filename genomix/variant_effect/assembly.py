@@ -25,7 +25,7 @@ class Assembly:
         check_ref: See `genomix.variant_effect.contract.ScoreOptions`.
         max_ref_mismatch: Likewise.
         ignore_contig_lengths: Likewise.
-        is_part: Whether these are some records of a file whose contigs were looked up before.
+        is_part: Whether these are some records of a file whose contigs were looked up, and warned of, before.
 
     Raises:
         ReferenceMismatchError: if no declared contig is in the FASTA, or a contig has another length there. A
@@ -62,6 +62,11 @@ class Assembly:
         other._check_ref = "w"
         other._max_mismatch = 1.0
         return other
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the REF of no further record can stop the run."""
+        return self._check_ref != "e" and self._checked >= CHECKED_FIRST
 
     def resolve(self, chrom: str) -> str | None:
         """Return the FASTA's name of a contig, or None where it has none."""
@@ -135,10 +140,11 @@ class Assembly:
         if not other:
             return set()
         if same and all(_is_mitochondrion(name) for name in other):
-            logger.warning(
-                "%s has another length in the FASTA, so it is another sequence: its records are left unscored",
-                preview(other),
-            )
+            if not self._is_part:
+                logger.warning(
+                    "%s has another length in the FASTA, so it is another sequence: its records are left unscored",
+                    preview(other),
+                )
             return set(other)
         name = other[0]
         found = self._genome.resolve(name)

@@ -6,12 +6,14 @@ its complement as one, and insertions and deletions by length. Random variants a
 the same model and options, and kept in a cache.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,27 +105,29 @@ class Background:
         )
         drawn = draw(genome, options.background, longest=window // 4)
         path = cache_folder() / f"{_key(model, genome, plain, drawn)}.json"
-        if path.exists():
-            logger.info("background: %s", path)
-            return cls(json.loads(path.read_text(encoding="utf-8"))["classes"])
-        # said aloud: with a large model this takes longer than the user's own variants
-        logger.warning(
-            "z and rank: %s random variants are scored first, once for this model and genome; kept in %s",
-            f"{len(drawn):,}",
-            path,
-        )
-        classes: dict[str, list[float]] = {}
-        sites = [site for _, site in drawn]
-        for (name, _), scores in zip(drawn, score(plain, sites), strict=True):
-            if scores[0].status is Status.OK and scores[0].llr is not None:
-                classes.setdefault(name, []).append(scores[0].llr)
-        for values in classes.values():
-            values.sort()
-        with atomic_file(path) as temporary:
-            temporary.write_text(
-                json.dumps({"model": model.sha256, "classes": classes}) + "\n", encoding="utf-8"
+        # of processes side by side one scores it, and the others wait for that
+        with nullcontext() if path.exists() else _turn_at(path):
+            if path.exists():
+                logger.info("background: %s", path)
+                return cls(json.loads(path.read_text(encoding="utf-8"))["classes"])
+            # said aloud: with a large model this takes longer than the user's own variants
+            logger.warning(
+                "z and rank: %s random variants are scored first, once for this model and genome; kept in %s",
+                f"{len(drawn):,}",
+                path,
             )
-        return cls(classes)
+            classes: dict[str, list[float]] = {}
+            sites = [site for _, site in drawn]
+            for (name, _), scores in zip(drawn, score(plain, sites), strict=True):
+                if scores[0].status is Status.OK and scores[0].llr is not None:
+                    classes.setdefault(name, []).append(scores[0].llr)
+            for values in classes.values():
+                values.sort()
+            with atomic_file(path) as temporary:
+                temporary.write_text(
+                    json.dumps({"model": model.sha256, "classes": classes}) + "\n", encoding="utf-8"
+                )
+            return cls(classes)
 
     def place(self, name: str | None, llr: float) -> tuple[float | None, float | None]:
         """Return z and rank of a score; None of a class with too few variants, z also where all of them are alike."""
@@ -216,6 +220,22 @@ def draw(genome: Genome, n_each: int, *, longest: int) -> list[tuple[str, Site]]
 def cache_folder() -> Path:
     """Return where backgrounds are kept: ``$XDG_CACHE_HOME/genomix/backgrounds``, by default under ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genomix" / "backgrounds"
+
+
+@contextmanager
+def _turn_at(path: Path) -> Iterator[None]:
+    """Wait until no other process makes a file; where the disk knows no locks, each makes it for itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_suffix(".lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.info("%s cannot be locked: %s", lock, error)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # who waits for it finds the file that was made
 
 
 def _key(model: LoadedModel, genome: Genome, options: ScoreOptions, drawn: Sequence[tuple[str, Site]]) -> str:

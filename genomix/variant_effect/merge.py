@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from genomix_data.vcf.sink import FileSink, is_stdout
 _OF_ONE_RUN = (SHARD_LINE, "##genomixCommand=")
 """Header lines in which shards of one run may differ."""
 _AGAIN = "Copy the shard again, or score it again."
+
+ContigLength = Callable[[str], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ def merge_shards(
     paths: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str] | None,
     output: OutputOptions | None = None,
+    *,
+    contig_length: ContigLength | None = None,
 ) -> MergeSummary:
     """Write what scoring without shards would have written, but for the header line on the command.
 
@@ -48,6 +52,7 @@ def merge_shards(
         paths: Outputs of ``genomix score --shard i/n`` or ``genomix tile --shard i/n``, all ``n``, in any order.
         out: Where to; ``-`` or None is standard output.
         output: Its type and index.
+        contig_length: For text that becomes BCF; see `genomix_data.vcf.VcfWriter`.
 
     Raises:
         ConfigError: if a shard is missing or comes twice, or they are of different runs, inputs or kinds.
@@ -70,7 +75,7 @@ def merge_shards(
     elif kind == "p":
         n_records = _merge_parquet(parts, out)
     else:
-        n_records = _merge_vcf(parts, out, what)
+        n_records = _merge_vcf(parts, out, what, contig_length)
     return MergeSummary(len(parts), n_records)
 
 
@@ -130,7 +135,12 @@ def _whole(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if not line.startswith(SHARD_LINE)]
 
 
-def _merge_vcf(parts: Sequence[_Part], out: str | os.PathLike[str] | None, what: OutputOptions) -> int:
+def _merge_vcf(
+    parts: Sequence[_Part],
+    out: str | os.PathLike[str] | None,
+    what: OutputOptions,
+    contig_length: ContigLength | None,
+) -> int:
     kind = what.type_for(out)
     assert kind in ("v", "z", "b", "u")
     n_records = 0
@@ -148,6 +158,7 @@ def _merge_vcf(parts: Sequence[_Part], out: str | os.PathLike[str] | None, what:
             write_index=what.write_index,
             index_format=what.index_format,
             dictionary=dictionary,
+            contig_length=contig_length,
         )
         with writer as sink:
             for reader, part in zip(readers, parts, strict=True):

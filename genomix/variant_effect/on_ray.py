@@ -1,21 +1,16 @@
 """A VCF scored in shards by the workers of a Ray cluster, and merged: the file that one process would have written."""
 
-import json
 import os
 import socket
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from genomix import __version__
 from genomix.checkpoint.files import read_settings
 from genomix.checkpoint.native import LoadedModel
 from genomix.checkpoint.shipped import located
-from genomix.variant_effect.assembly import Assembly
-from genomix.variant_effect.census import Census, Record, census_of
 from genomix.variant_effect.columns import columns_of
 from genomix.variant_effect.contract import ScoreOptions, ScoreSummary
 from genomix.variant_effect.merge import merge_shards
@@ -33,20 +28,25 @@ from genomix.variant_effect.ray_cluster import (
 from genomix.variant_effect.resume import open_journal
 from genomix.variant_effect.score import language_model
 from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
-from genomix.variant_effect.shards import Shard, ShardRange, range_in
-from genomix.variant_effect.vcf import paths_among, score_vcf
+from genomix.variant_effect.sharded_run import (
+    SUFFIXES,
+    ShardedRun,
+    folder_beside,
+    n_shards,
+    parts_in,
+    survey,
+    told_run,
+)
+from genomix.variant_effect.vcf import paths_among
 from genomix_data.atomic import refuse_inputs
-from genomix_data.errors import ConfigError, InputFileError, preview
+from genomix_data.errors import ConfigError, preview
 from genomix_data.genome import Genome
-from genomix_data.journal import Journal
-from genomix_data.vcf import VcfReader, open_vcf
+from genomix_data.vcf import open_vcf
 from genomix_data.vcf.opening import RegionsLike
 from genomix_data.vcf.sink import is_stdout
 
 SHARDS_PER_WORKER = 8
 """So that workers end at about the same time, and one that dies takes little with it."""
-_SUFFIXES = {"v": ".vcf.gz", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf", "t": ".tsv.gz", "p": ".parquet"}
-_CHANGES_NO_SCORE = ("batch_size", "device", "shares")
 
 OnShard = Callable[[ScoreSummary, int, int], None]
 
@@ -111,11 +111,11 @@ def score_on_ray(
                 "text that becomes BCF cannot be scored in shards; write VCF.gz (-O z), and `bcftools view -Ob` of "
                 "that."
             )
-        census = _looked_through(reader, genome, how)
+        found = survey(reader, genome, how, what)
     with ExitStack() as stack:
         journal = None
         if resume:
-            run = _run_of(how, model_sha256, genome)
+            run = told_run("ray", how, model_sha256, genome)
             selected = (regions, targets, table, contig_map)
             columns = columns_of(how, per_strand=what.per_strand)
             journal = open_journal(vcf, str(vcf), out, kind, [run], columns, selected, how)
@@ -124,79 +124,54 @@ def score_on_ray(
         workers = Workers.of(where, how.device, nodes_of(ray), is_local)
         if cache is not None:
             refuse_other_machines(hosts_of(ray))
-        of = _n_shards(census.blocks, workers.n, journal)
-        folder = journal.folder if journal else Path(stack.enter_context(_folder_beside(out)))
-        job = _Job(
+        of = n_shards(found.census.blocks, SHARDS_PER_WORKER * workers.n, journal)
+        folder = journal.folder if journal else Path(stack.enter_context(folder_beside(out)))
+        run_of_shards = ShardedRun(
             vcf=_absolute(vcf),
             genome=genome,
-            model=_absolute(model),
             options=replace(
                 how,
                 device="cuda" if workers.gpus else "cpu",
                 head=None if how.head is None else _absolute(how.head),
             ),
-            output=replace(what, output_type=None),
+            output=replace(what, output_type=None, write_index=False),
             regions=regions,
             targets=targets,
             table=None if table is None else _absolute(table),
             cache=None if cache is None else str(Path(cache).absolute()),
-            host=socket.gethostname(),
-            threads=workers.threads,
-            parts=tuple(
-                (
-                    range_in(Shard(number, of), census),
-                    str(folder.absolute() / f"part.{number}{_SUFFIXES[kind]}"),
-                )
-                for number in range(1, of + 1)
-            ),
+            parts=parts_in(folder, SUFFIXES[kind], of, found.census),
         )
-        found = {number: read_summary(path) for number, (_, path) in enumerate(job.parts, 1)}
-        done = {number: replace(each, resumed=each.records) for number, each in found.items() if each}
+        job = _Job(run_of_shards, _absolute(model), socket.gethostname(), workers.threads)
+        paths = [path for _, path in run_of_shards.parts]
+        there = {number: read_summary(path) for number, path in enumerate(paths, 1)}
+        done = {number: replace(each, resumed=each.records) for number, each in there.items() if each}
         actor = workers.actor(ray, ShardWorker)
         shared = ray.put(job)
         missing = [number for number in range(1, of + 1) if number not in done]
         for number, summary in results_of(ray, lambda: actor.remote(shared), missing, workers.n):
-            job.check(number, summary)
             if journal:
-                write_summary(job.parts[number - 1][1], summary)
+                write_summary(paths[number - 1], summary)
             done[number] = summary
             if on_shard is not None:
                 on_shard(summary, len(done), of)
-        merge_shards([path for _, path in job.parts], out, replace(what, output_type=kind))
+        merge_shards(paths, out, replace(what, output_type=kind))
         if journal:
             journal.discard()
     whole = sum_of([done[number] for number in sorted(done)], how.exact_sample)
+    whole.faults = found.faults
     whole.output = str(out)
     whole.seconds = monotonic() - started
     return whole
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Job:
-    """What a worker must know: everything but which shard; see `score_on_ray`."""
+    """What a worker must know: everything but which shard."""
 
-    vcf: str
-    genome: Genome
+    run: ShardedRun
     model: str
-    options: ScoreOptions
-    output: OutputOptions
-    regions: RegionsLike | None
-    targets: RegionsLike | None
-    table: str | None
-    cache: str | None
     host: str
     threads: int
-    parts: tuple[tuple[ShardRange, str], ...]
-
-    def check(self, number: int, summary: ScoreSummary) -> None:
-        """Raise an InputFileError if a shard did not have the records that it should."""
-        part, _ = self.parts[number - 1]
-        assert part.stop is not None
-        if summary.records != part.stop - part.first:
-            raise InputFileError(
-                f"a worker found {summary.records:,} records in shard {number} of {self.vcf!r}, expected "
-                f"{part.stop - part.first:,}: nodes see different files, or it was changed. Score it again."
-            )
 
 
 class ShardWorker:
@@ -210,33 +185,17 @@ class ShardWorker:
         """Load the model."""
         import torch
 
-        if self._job.cache is not None:
+        if self._job.run.cache is not None:
             refuse_other_machines([socket.gethostname()], self._job.host)
-        if self._job.options.device == "cuda":
+        if self._job.run.options.device == "cuda":
             require_one_gpu(torch.cuda.device_count())
         torch.set_num_threads(self._job.threads)
         self._model = language_model(self._job.model)
 
     def work(self, number: int) -> ScoreSummary:
         """Score a shard into its file."""
-        job = self._job
-        part, path = job.parts[number - 1]
         assert self._model is not None, "ready() comes first"
-        # The first records of the whole file tell whether the assembly is right, as they do without shards.
-        options = job.options if number == 1 else replace(job.options, max_ref_mismatch=1.0)
-        return score_vcf(
-            job.vcf,
-            job.genome,
-            self._model,
-            path,
-            options,
-            output=job.output,
-            regions=job.regions,
-            targets=job.targets,
-            table=job.table,
-            cache=job.cache,
-            shard=part,
-        )
+        return self._job.run.score(number, self._model)
 
 
 def _refuse_what_has_no_shards(vcf: object, out: str | os.PathLike[str] | None, what: OutputOptions) -> None:
@@ -269,57 +228,6 @@ def refuse_other_machines(hosts: Sequence[str], here: str | None = None) -> None
         )
 
 
-def _looked_through(reader: VcfReader, genome: Genome, options: ScoreOptions) -> Census:
-    """Return which records there are, once it is sure that the genome has contigs of theirs."""
-    lengths = options.ignore_contig_lengths
-    assembly = Assembly(genome, reader.contigs, ignore_contig_lengths=lengths)
-
-    def resolved() -> Iterator[Record]:
-        for record in reader:
-            assembly.resolve(record.chrom)
-            yield record
-
-    census = census_of(resolved())
-    assembly.check_at_end()
-    return census
-
-
 def _absolute(path: str | os.PathLike[str]) -> str:
     """Return a path as workers, which run in other folders, need it; names of shipped models stay."""
     return str(Path(path).absolute()) if Path(path).exists() else str(path)
-
-
-def _folder_beside(out: str | os.PathLike[str]) -> "tempfile.TemporaryDirectory[str]":
-    final = Path(out).absolute()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=f".{final.name}.shards.", dir=final.parent)
-    except OSError as error:
-        raise InputFileError(
-            f"the output folder {str(final.parent)!r} cannot be written: {error.strerror}. Choose another output path."
-        ) from error
-
-
-def _n_shards(n_blocks: int, n_workers: int, journal: Journal | None) -> int:
-    """Return how many shards there are, as the run began; none of them is empty but that of an empty file."""
-    if journal is not None and journal.state is not None:
-        return int(journal.state["of"])
-    of = max(1, min(n_blocks, SHARDS_PER_WORKER * n_workers))
-    if journal is not None:
-        journal.commit({"of": of})
-    return of
-
-
-def _run_of(options: ScoreOptions, model_sha256: str, genome: Genome) -> str:
-    """Return in words what must be the same when a run goes on."""
-    same = {key: value for key, value in asdict(options).items() if key not in _CHANGES_NO_SCORE}
-    fingerprint = genome.fingerprint()
-    del fingerprint["contigs"]
-    told = {
-        "engine": "ray",
-        "version": __version__,
-        "model": model_sha256,
-        "genome": fingerprint,
-        "options": same,
-    }
-    return json.dumps(told, sort_keys=True, default=str)

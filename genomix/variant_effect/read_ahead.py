@@ -1,14 +1,11 @@
-"""The next item is made while the last one is used, in a thread of its own or in several."""
+"""The next item is made while the last one is used, in a thread of its own."""
 
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 LONGEST_WAIT_S = 5.0
 """For the thread to end, when its items are no longer wanted."""
@@ -62,37 +59,3 @@ def read_ahead(items: Iterable[_Item], left: threading.Event | None = None) -> I
         no_longer.set()
         # a thread amid work on a GPU must not be there when Python ends; one that waits for a pipe may
         thread.join(LONGEST_WAIT_S)
-
-
-def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int) -> Iterator[_Result]:
-    """Yield what ``work`` makes of each item, in order, where so many threads work at a time.
-
-    What raises is raised here, in its turn, when work that has begun is done. Items are read from the caller's thread.
-
-    Args:
-        work: Called from any of the threads.
-        items: What is worked on.
-        n_threads: At least one.
-    """
-    underway: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="genomix-work")
-    stream = iter(items)
-    failure: BaseException | None = None
-    try:
-        while True:
-            try:
-                item = next(stream)
-            except StopIteration:
-                break
-            except BaseException as error:  # noqa: BLE001 - raised after what came before it
-                failure = error
-                break
-            underway.append(pool.submit(work, item))
-            if len(underway) == n_threads:
-                yield underway.popleft().result()
-        while underway:
-            yield underway.popleft().result()
-        if failure is not None:
-            raise failure
-    finally:
-        pool.shutdown(cancel_futures=True)

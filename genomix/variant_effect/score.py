@@ -16,7 +16,7 @@ from genomix.variant_effect.cache_keys import AlleleKeys, identity_of, settings_
 from genomix.variant_effect.contract import CALIBRATED, DEFAULT_WINDOW, ScoreOptions, VariantScore
 from genomix.variant_effect.engine import Engine
 from genomix.variant_effect.plan import AllelePlan, Plan, Planner, Work, score_of
-from genomix.variant_effect.read_ahead import in_order, read_ahead
+from genomix.variant_effect.read_ahead import read_ahead
 from genomix.variant_effect.recall import Recall, RecalledSubstitutions
 from genomix.variant_effect.score_cache import ScoreCache
 from genomix.variant_effect.site import Site
@@ -65,11 +65,6 @@ LARGE = 1_000_000_000
 with 2 million 0.93 to 0.96 times (one H200).
 """
 
-SMALL = 100_000_000
-"""Parameters below which two blocks are in work at a time: of larger models both might not fit on a GPU."""
-SCORERS = 2
-"""Blocks in work at a time on a GPU with such models: with one, half of the time is gaps while the host prepares."""
-
 
 class Scorer:
     """Scores sites against one genome with one model.
@@ -111,7 +106,6 @@ class Scorer:
             model, device=options.device, dtype=options.dtype, batch_size=options.batch_size
         )
         self._overlaps = self._engine.device.type == "cuda"
-        self._n_parameters = sum(parameter.numel() for parameter in self._engine.model.parameters())
         shares = self._shares_by_itself() if options.shares is None else options.shares
         self._whole_windows = WholeWindowScores(self._engine, options, self._n_strands)
         self._recall = None if cache is None else self._recall_from(cache, shares)
@@ -123,7 +117,7 @@ class Scorer:
         is_plain = self._options.mode == "exact" and self._options.horizon is None
         if self._engine.device.type == "cpu" or not is_plain:
             return True
-        return self._n_parameters >= LARGE
+        return sum(parameter.numel() for parameter in self._engine.model.parameters()) >= LARGE
 
     def _recall_from(self, cache: ScoreCache, shares: bool) -> Recall:
         model, head = identity_of(self._model), self._whole_windows.head_model
@@ -175,11 +169,7 @@ class Scorer:
         planned = self._plan_blocks(records, site_of, first)
         ready = read_ahead(planned) if self._overlaps else planned
         left = threading.Event()
-
-        def score(block: _PlannedBlock[_Record]) -> ScoredBlock[_Record]:
-            return self._score_block(block, progress, left)
-
-        scored = in_order(score, ready, SCORERS) if self._has_two_in_work() else map(score, ready)
+        scored = (self._score_block(block, progress, left) for block in ready)
         try:
             for block in read_ahead(scored, left) if self._overlaps else scored:
                 self.n_windows += block.n_windows
@@ -187,12 +177,6 @@ class Scorer:
                 yield block
         finally:
             left.set()
-
-    def _has_two_in_work(self) -> bool:
-        """Return whether one block is prepared and read out while another is on the GPU, in twice the memory."""
-        if not self._overlaps or self._recall is not None or self._whole_windows.are_wanted:
-            return False
-        return self._n_parameters < SMALL
 
     def _scores_of(self, options: ScoreOptions, sites: Sequence[Site]) -> Iterator[list[VariantScore]]:
         """Yield the scores of sites with other options."""
