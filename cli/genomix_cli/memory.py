@@ -29,6 +29,12 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, KEPT_BLOCK)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def settle_process() -> None:
+    """Begin a process that does nothing else but long work: both of what this module does, until its end."""
+    keep_freed_memory()
+    gc.freeze()
+
+
 @contextmanager
 def settled_memory() -> Iterator[None]:
     """Keep the collector from looking through all that is loaded, PyTorch above all, every few thousand records."""

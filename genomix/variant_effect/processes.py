@@ -248,12 +248,14 @@ def _work(connection: Connection, setup: _Setup) -> None:
             )
             sender.send("done", summary)
     except ConnectionError:
-        return  # the process that waited was killed
+        pass  # the process that waited was killed
     except Exception as error:  # noqa: BLE001  # raised where it is waited for
         if os.environ.get("GENOMIX_DEBUG"):
             traceback.print_exc(file=sys.stderr)
         with suppress(ConnectionError):
             sender.send("raised", _that_can_be_sent(error))
+    # nothing is open any more; at Python's own end extensions would complain of what they still hold
+    os._exit(0)
 
 
 def _next(connection: Connection) -> tuple[ShardedRun, int, bool] | None:

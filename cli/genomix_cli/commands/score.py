@@ -1,5 +1,7 @@
 """``genomix score``: the effect of each variant of a VCF on the likelihood of its window."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genomix_cli.model_input import DEFAULT_MODEL, ModelOption
+from genomix_cli.processes_input import ProcessesOption, new_processes, refuse_other_ways
 from genomix_cli.ray_input import (
     EngineOption,
     RayAddressOption,
@@ -16,6 +19,7 @@ from genomix_cli.ray_input import (
 )
 
 if TYPE_CHECKING:
+    from genomix.variant_effect.processes import ScoringProcesses
     from genomix_data.regions import Regions
 
 EXIT_UNSCORED = 4
@@ -247,6 +251,7 @@ def command(
             rich_help_panel=_SCALE,
         ),
     ] = False,
+    processes: ProcessesOption = 1,
     engine: EngineOption = "local",
     ray_workers: RayWorkersOption = None,
     ray_gpus: RayGpusOption = None,
@@ -276,7 +281,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="CPU threads; default: all cores. With --engine ray: of each worker.",
+            help="CPU threads; default: all cores. With --processes or --engine ray: of each.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -300,6 +305,7 @@ def command(
     import torch
 
     from genomix.variant_effect import OutputOptions, ScoreOptions, ScoreSummary, Shard, score_vcf
+    from genomix.variant_effect.on_processes import score_on_processes
     from genomix.variant_effect.on_ray import score_on_ray
     from genomix_cli.console import progress
     from genomix_cli.memory import settled_memory
@@ -345,21 +351,28 @@ def command(
         if path is not None and str(path) != "-":
             refuse_inputs(path, vcf, fasta, table, contig_map, regions_file, targets_file)
     cluster = ray_options(engine, ray_address, ray_workers, ray_gpus, threads, shard, quiet)
-    with settled_memory(), progress("scoring", unit="alleles", quiet=quiet) as bar:
+    refuse_other_ways(processes, engine, shard)
+    with ExitStack() as stack:
+        stack.enter_context(settled_memory())
+        bar = stack.enter_context(progress("scoring", unit="alleles", quiet=quiet))
 
         def on_shard(part: ScoreSummary, n_done: int, n_shards: int) -> None:
             bar.advance(part.alleles, shards=f"{n_done}/{n_shards}")
 
-        part = None if shard is None else Shard.parse(shard)
-        score = (
-            partial(score_vcf, shard=part, progress=bar.advance)
-            if cluster is None
-            else partial(score_on_ray, cluster=cluster, on_shard=on_shard)
-        )
+        score: Callable[..., ScoreSummary]
+        scorer: Path | ScoringProcesses = model
+        if cluster is not None:
+            score = partial(score_on_ray, cluster=cluster, on_shard=on_shard)
+        elif processes > 1:
+            scorer = stack.enter_context(new_processes(model, processes, device, threads))
+            score = partial(score_on_processes, progress=bar.advance)
+        else:
+            part = None if shard is None else Shard.parse(shard)
+            score = partial(score_vcf, shard=part, progress=bar.advance)
         summary = score(
             vcf,
             fasta,
-            model,
+            scorer,
             out,
             options,
             output=output,

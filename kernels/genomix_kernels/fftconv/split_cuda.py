@@ -61,7 +61,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     plan = plan_for(seqlen)
     assert h.shape[1] <= seqlen, f"{h.shape[1]} taps, {seqlen} tokens"
     h = h.float().contiguous()
-    prepared = torch.empty(len(h) * plan.segments, plan.points + 4, device=h.device, dtype=torch.int32)
+    prepared = torch.empty(len(h) * plan.segments, plan.words_of_filter, device=h.device, dtype=torch.int32)
     take_apart = taking_apart(plan, h[None], None, is_filter=True)
     split, defines, of_rows = plan.split, _row_defines(plan), _row_tables(plan, h.device)
     for first, count in groups_of(plan, 1, len(h)):
@@ -151,7 +151,7 @@ def convolve_with(
     at_once = groups[0][1]
     planes, scales = planes_of(plan, at_once * batch, u.device)
     rows_of_filters = (channels if leaves_spectrum else at_once) * plan.segments
-    prepared = torch.empty(rows_of_filters, plan.points + 4, device=u.device, dtype=torch.int32)
+    prepared = torch.empty(rows_of_filters, plan.words_of_filter, device=u.device, dtype=torch.int32)
     take_apart, take_filter_apart = (
         taking_apart(plan, u, pre_gate),
         taking_apart(plan, h[None], None, is_filter=True),
@@ -302,7 +302,7 @@ def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor | None
 
 
 def _check_spectrum(prepared: Tensor, plan: Plan, channels: int) -> None:
-    expected = (channels * plan.segments, plan.points + 4)
+    expected = (channels * plan.segments, plan.words_of_filter)
     if prepared.shape != expected:
         raise ValueError(
             f"the prepared filter has shape {tuple(prepared.shape)}, not that of {channels} channels at this seqlen, "

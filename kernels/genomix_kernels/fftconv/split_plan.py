@@ -44,6 +44,11 @@ class Plan:
         return 256 * self.split.points * self.split.warps * self.split.cluster
 
     @property
+    def words_of_filter(self) -> int:
+        """Words of a residue of a filter's transform: its points, and a line of 128 bytes for its scale."""
+        return self.points + 32
+
+    @property
     def warps_of_row(self) -> int:
         """Warps that take a row apart or put it together."""
         return self.points // (2 * WIDTH)

@@ -40,11 +40,8 @@ template <int STEP> DEVICE void read_kept(Tile& re, Tile& im, const uint4* kept,
 // Normalized words, and behind them what to multiply them by
 DEVICE void leave_normalized(const Row& row, const Words& re, const Words& im, u32* spectrum, float down) {
     keep<32>(re, im, reinterpret_cast<uint4*>(spectrum) + row.q * P * 64 + row.at.lane);
-    if (row.rank == 0 && thread_index() == 0) {
-        float* last = reinterpret_cast<float*>(spectrum + N);
-        last[0] = down > 0.0f ? down : 1.0f;
-        last[1] = last[2] = last[3] = 0.0f;
-    }
+    if (row.rank == 0 && thread_index() < WORDS - N)
+        reinterpret_cast<float*>(spectrum + N)[thread_index()] = thread_index() > 0 ? 0.0f : down > 0.0f ? down : 1.0f;
 }
 // `down` is what the transform is to be multiplied by
 DEVICE void leave_spectrum(const Row& row, Words& re, Words& im, u32* spectrum, float down) {
