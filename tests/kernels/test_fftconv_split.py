@@ -127,9 +127,18 @@ def _check_zeros(seqlen: int, device: str) -> None:
     assert not filter_gradient(zeros, ones, seqlen).any()
 
 
-def test_output_and_gradients_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+# KiB of a multiprocessor's shared memory: room for a transform that waits and for both parts of what threads exchange, for
+# one part, and for no transform
+@pytest.mark.parametrize("shared", [228, 110, 64])
+def test_output_and_gradients_on_the_cpu(
+    shared: int, emulate: Emulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = _use(SMALL, emulate, monkeypatch)
+    monkeypatch.setattr(split_cuda, "_shared_of_sm", lambda device: shared << 10)
     case = make_case((2, 1, size - 96, size // 3), torch.float16)
+    _check_autograd(case, partial(fftconv_cuda, is_split=True))
+    case = make_case((2, 1, size, size), torch.bfloat16, gates=False)
+    monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 1)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
 
 

@@ -63,12 +63,13 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
     h = h.float().contiguous()
     prepared = torch.empty(len(h) * plan.segments, plan.words_of_filter, device=h.device, dtype=torch.int32)
     take_apart = taking_apart(plan, h[None], None, is_filter=True)
-    split, defines, of_rows = plan.split, _row_defines(plan), _row_tables(plan, h.device)
+    split, of_rows = plan.split, _row_tables(plan, h.device)
+    defines, slots = _row_defines(plan, h.device), _slots(plan, h.device)
     for first, count in groups_of(plan, 1, len(h)):
         rows = prepared[first * plan.segments :]
         loudness = take_apart(rows, first, count)
         launch(
-            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, _slots(split), rows, loudness, *of_rows,
+            SPECTRUM, defines, (count, plan.segments), 32 * split.warps, slots, rows, loudness, *of_rows,
             cluster=split.cluster,
         )  # fmt: skip
     return prepared
@@ -106,12 +107,12 @@ def convolve(
     take_apart = taking_apart(plan, u, pre_gate)
     put_together = putting_together(plan, y, post_gate, second, second_gate)
     split, of_rows = plan.split, _row_tables(plan, u.device)
-    defines = _row_defines(plan) | {"IS_ADJOINT": int(is_adjoint), "SKIP": element_of(skip)}
+    defines = _row_defines(plan, u.device) | {"IS_ADJOINT": int(is_adjoint), "SKIP": element_of(skip)}
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, _slots(split), planes, loudness,
-            scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
+            CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, _slots(plan, u.device), planes,
+            loudness, scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
@@ -158,7 +159,8 @@ def convolve_with(
     )
     put_together = putting_together(plan, y, post_gate, second)
     split, of_rows = plan.split, _row_tables(plan, u.device)
-    defines = _row_defines(plan) | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
+    defines = _row_defines(plan, u.device) | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
+    shared = _slots(plan, u.device) + _kept(plan)
     for first, count in groups:
         filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
         loudness_of_filters, loudness = (
@@ -166,8 +168,8 @@ def convolve_with(
             take_apart(planes, first, count),
         )
         launch(
-            FILTERED, defines, (count, plan.segments), 32 * split.warps, _slots(split) + _kept(plan), planes, loudness,
-            scales, filters, loudness_of_filters, skip, *of_rows, first, batch,
+            FILTERED, defines, (count, plan.segments), 32 * split.warps, shared, planes, loudness, scales,
+            filters, loudness_of_filters, skip, *of_rows, first, batch,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -240,8 +242,8 @@ def _backward(
     sum_up = summing(plan, dh, batch)
     split, of_rows = plan.split, _row_tables(plan, u.device)
     is_in_shared = _is_kept_in_shared(plan, u.device)
-    shared = _slots(split) + (_kept(plan) if is_in_shared else 0)
-    defines = _row_defines(plan) | {
+    shared = _slots(plan, u.device) + (_kept(plan) if is_in_shared else 0)
+    defines = _row_defines(plan, u.device) | {
         "HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip), "IN_SHARED": int(is_in_shared),
     }  # fmt: skip
     for first, count in groups:
@@ -262,11 +264,11 @@ def oldest_capability(seqlen: int) -> tuple[int, int]:
     return OLDEST_WITH_CLUSTERS if plan_for(seqlen).split.cluster > 1 else OLDEST_CAPABILITY
 
 
-def _row_defines(plan: Plan) -> dict[str, int | str]:
+def _row_defines(plan: Plan, device: torch.device) -> dict[str, int | str]:
     # planes are the same whatever the dtype of the signals
     return plan.defines | {
         "VECTOR": 1, "FP16": 1, "TWISTS": twists(plan.split.cluster), "SEGMENTS": plan.segments,
-        "COLUMNS": WIDTH, "BLOCKS": _blocks(plan.split),
+        "COLUMNS": WIDTH, "BLOCKS": _blocks(plan.split), "PARTS": _parts(plan, device),
     }  # fmt: skip
 
 
@@ -275,9 +277,18 @@ def _blocks(split: Split) -> int:
     return WARPS_OF_SM // split.warps
 
 
-def _slots(split: Split) -> int:
-    """Return what a block's threads exchange through: of complex rows of a block one part at a time."""
-    return shared_bytes(split) - (512 * split.points * split.warps if split.cluster == 1 else 0)
+def _parts(plan: Plan, device: torch.device) -> int:
+    """Return whether threads exchange real and imaginary parts at once (2), or one after the other (1)."""
+    has_room = _blocks(plan.split) * (shared_bytes(plan.split) + _kept(plan) + RESERVED) <= _shared_of_sm(
+        device
+    )
+    return 2 if plan.split.cluster > 1 or has_room else 1
+
+
+def _slots(plan: Plan, device: torch.device) -> int:
+    """Return the bytes that a block's threads exchange through, and need besides."""
+    half = 512 * plan.split.points * plan.split.warps
+    return shared_bytes(plan.split) - (0 if _parts(plan, device) == 2 else half)
 
 
 def _kept(plan: Plan) -> int:
@@ -287,12 +298,16 @@ def _kept(plan: Plan) -> int:
 
 def _is_kept_in_shared(plan: Plan, device: torch.device) -> bool:
     """Return whether the blocks of a multiprocessor find room for a transform each besides their slots."""
-    if plan.split.cluster > 1:
-        return False
+    needed = _blocks(plan.split) * (_slots(plan, device) + _kept(plan) + RESERVED)
+    return plan.split.cluster == 1 and needed <= _shared_of_sm(device)
+
+
+def _shared_of_sm(device: torch.device) -> int:
+    """Return the bytes of shared memory of a multiprocessor; where there is no GPU, an H100's."""
     if device.type != "cuda":
-        return True
-    needed = _blocks(plan.split) * (_slots(plan.split) + _kept(plan) + RESERVED)
-    return needed <= torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor
+        return 228 << 10
+    shared: int = torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor
+    return shared
 
 
 def _row_tables(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor | None]:

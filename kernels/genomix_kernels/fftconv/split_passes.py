@@ -90,7 +90,7 @@ def putting_together(
 
 def summing(plan: Plan, dh: Tensor, batch: int) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``dh`` (D, K), in fp32, from planes and scales of their rows of a batch."""
-    defines = _defines(plan, dh)
+    defines = _defines(plan, dh) | {"BLOCKS": min(_blocks_of_gpu(plan), 2 if plan.is_staged else 4)}
     source, matrix, shared = _back(plan, SUM, STAGED_SUM, dh.device)
 
     def sum_up(planes: Tensor, scales: Tensor, first: int, count: int) -> None:

@@ -17,8 +17,10 @@
 // Defined by the caller: P, W, CLUSTER, TWISTS (if W > 1; of `twists` in onepass_tables.py).
 #pragma once
 
-// Where a block has a row of complex numbers, slots hold one part at a time: real, then imaginary.
-constexpr int PARTS = CLUSTER == 1 && IS_COMPLEX ? 1 : 2;
+// Where a block has a row of complex numbers, slots may hold one PART at a time: real, then imaginary.
+#ifndef PARTS
+#define PARTS 2
+#endif
 constexpr int SHARED_SLOTS = W > 1 ? 32 * PARTS * P * W : 0;  // of 16 bytes
 constexpr int CONTROL_BYTES = 128 * ((CLUSTER * W + 31) / 32) + (CLUSTER > 1 ? 256 : 0);  // maxima and barriers
 constexpr int SHARERS = CLUSTER > W ? CLUSTER / W : 1;  // blocks of a slice, see onepass_exchange.cuh

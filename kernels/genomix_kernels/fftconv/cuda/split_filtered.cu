@@ -26,7 +26,6 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     const Spectrum spectrum(kept, of_filter > 0.0f ? of_filter : 1.0f, gain);
 #pragma unroll 1
     for (int b = 0; b < int(batch); ++b, z += SEGMENTS * N, loudness += N / 2 / COLUMNS, scales += SEGMENTS) {
-        keep_apart(row);
         if (b + 1 < int(batch)) prefetch_bytes(z + SEGMENTS * N, 4 * N, thread_index(), 32 * W);
         down = load_row(row, re, im, z, loudness, roots, TOP);
 #pragma unroll

@@ -24,14 +24,17 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
     return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
 }
 
-// All threads of a row wait for one another between two of `largest` that nothing else keeps apart.
-DEVICE void keep_apart(const Row& row) {
 #if CLUSTER > 1
+// All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (In a block with a row to
+// itself only `normalize` has one.)
+DEVICE void keep_apart(const Row& row) {
     row.meetings.say_ready();
     row.meetings.wait_until_ready();
-#endif
     barrier();
 }
+#else
+DEVICE void keep_apart(const Row& row) {}
+#endif
 
 #if CLUSTER > 1
 template <bool IS_BACKWARD, int SIZE>
@@ -144,23 +147,29 @@ DEVICE void read_tile(const u32* from, Tile& x) {
 }
 DEVICE void write_tile(u32* to, const Tile& x) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
 
+// The row's largest magnitude: each warp looks for itself.
+DEVICE float loudest_of_row(const Loudness* loudness) {
+    float most = 0.0f;
+#pragma unroll
+    for (int i = Lane().lane; i < N / 2 / COLUMNS; i += 32) most = fmaxf(most, loudness[i].x);
+    return greatest(most);
+}
+
 DEVICE float load_row(
     const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
     const int n = row.first();
-    loudness = loudness_of(loudness, n);
     Tile r[UNITS][W], i[UNITS][W];
-    float most = 0.0f;
 #pragma unroll
     for (int u = 0; u < UNITS; ++u)
 #pragma unroll
         for (int s = 0; s < W; ++s) {
             read_tile(z + n + Row::further(u, s, 0), r[u][s]);
             read_tile(z + n + Row::further(u, s, 1), i[u][s]);
-            most = fmaxf(most, loudness[Row::further(u, s, 0) / (2 * COLUMNS)].x);
         }
     RootsOfBlock of_block;
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
-    const Scale scale(row.largest(most), top);  // from here on all threads have read what was in the slots before
+    const Scale scale(loudest_of_row(loudness), top);
+    loudness = loudness_of(loudness, n);
 #pragma unroll
     for (int u = 0; u < UNITS; ++u) {
 #pragma unroll
@@ -172,14 +181,17 @@ DEVICE float load_row(
         }
         over_tiles<false, W>(r[u], i[u], of_block);
         row.write_unit<true>(u, r[u], 0);
+        if (PARTS == 2) row.write_unit<true>(u, i[u], 1);
     }
-    barrier();
-    row.read_tiles(re, 0);
-    barrier();
-#pragma unroll
-    for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, i[u], 1);
     const First first(row.tables);
     barrier();
+    row.read_tiles(re, 0);
+    if (PARTS == 1) {
+        barrier();
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, i[u], 1);
+        barrier();
+    }
     row.read_tiles(im, 1);
     transform<false>(re, im, row.tables, first);
     return scale.down;
@@ -188,10 +200,12 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
     Tile r[UNITS][W], i[UNITS][W];
     transform_back<false>(re, im, row.tables);
     row.write_tiles(re, 0);
-    barrier();
+    if (PARTS == 1) {
+        barrier();
 #pragma unroll
-    for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, r[u], 0);
-    barrier();
+        for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, r[u], 0);
+        barrier();
+    }
     row.write_tiles(im, 1);
     const int n = row.first();
     RootsOfBlock of_block;
@@ -199,6 +213,7 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
     barrier();
 #pragma unroll
     for (int u = 0; u < UNITS; ++u) {
+        if (PARTS == 2) row.read_unit<true>(u, r[u], 0);
         row.read_unit<true>(u, i[u], 1);
         over_tiles<true, W>(r[u], i[u], of_block);
 #pragma unroll
