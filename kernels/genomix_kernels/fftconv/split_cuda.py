@@ -6,6 +6,7 @@ transform back in place (``cuda/split_rows.cuh``); and the results are put toget
 powers of two.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -70,7 +71,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         loudness = take_apart(rows, first, count)
         launch(
             SPECTRUM, defines, (count, plan.segments), 32 * split.warps, slots, rows, loudness, *of_rows,
-            cluster=split.cluster,
+            _ahead(plan, count, h.device), cluster=split.cluster,
         )  # fmt: skip
     return prepared
 
@@ -112,7 +113,8 @@ def convolve(
         loudness = take_apart(planes, first, count)
         launch(
             CONVOLVE, defines, (count * batch, plan.segments), 32 * split.warps, _slots(plan, u.device), planes,
-            loudness, scales, prepared, skip, *of_rows, first, batch, cluster=split.cluster,
+            loudness, scales, prepared, skip, *of_rows, first, batch, _ahead(plan, count * batch, u.device),
+            cluster=split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
@@ -168,8 +170,8 @@ def convolve_with(
             take_apart(planes, first, count),
         )
         launch(
-            FILTERED, defines, (count, plan.segments), 32 * split.warps, shared, planes, loudness, scales,
-            filters, loudness_of_filters, skip, *of_rows, first, batch,
+            FILTERED, defines, (count, plan.segments), 32 * split.warps, shared, planes, loudness, scales, filters,
+            loudness_of_filters, skip, *of_rows, first, batch, _ahead(plan, count, u.device),
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -251,7 +253,7 @@ def _backward(
         launch(
             GRADIENTS, defines, (count * batch, plan.segments), 32 * split.warps, shared, inputs, loudness_of_inputs,
             scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
-            cluster=split.cluster,
+            _ahead(plan, count * batch, u.device), cluster=split.cluster,
         )  # fmt: skip
         if put_together is not None:
             put_together(planes, scales, first, count)
@@ -275,6 +277,14 @@ def _row_defines(plan: Plan, device: torch.device) -> dict[str, int | str]:
 def _blocks(split: Split) -> int:
     """Return how many blocks of rows a multiprocessor shall hold."""
     return WARPS_OF_SM // split.warps
+
+
+def _ahead(plan: Plan, rows: int, device: torch.device) -> int:
+    """Return how many residues further the blocks are that begin once all that a GPU holds have ended."""
+    if device.type != "cuda":
+        return 1
+    held = _blocks(plan.split) * torch.cuda.get_device_properties(device).multi_processor_count
+    return math.ceil(held / (plan.split.cluster * rows))
 
 
 def _parts(plan: Plan, device: torch.device) -> int:

@@ -16,7 +16,7 @@ from genomix_kernels.fftconv.split_plan import (
     tables_of_stages,
 )
 
-GROUP_BYTES = 256 << 20
+GROUP_BYTES = 512 << 20
 """Planes of the channels that are worked on at once."""
 
 THREADS = 128

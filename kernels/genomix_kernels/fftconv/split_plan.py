@@ -16,8 +16,11 @@ from genomix_kernels.fftconv.onepass_tables import tables, unit
 SHORTEST = 131073
 LONGEST = 4194304
 
-COST = {16384: 2.14, 32768: 2.35, 65536: 2.49, 131072: 2.9}
-"""Milliseconds for 2^28 values by rows of so many points, on an H200, the last guessed; the least decides."""
+COST = {4096: 4.95, 8192: 5.91, 16384: 6.36, 32768: 8.07, 65536: 8.8, 131072: 9.8}
+"""Milliseconds, forward and backward, for 2^28 values by rows of so many points, on an H200; the last is guessed."""
+
+COST_OF_SEGMENTS = {32: 0.0, 64: 0.68, 256: 0.95}
+"""Milliseconds more by the number of segments, up to each of these. The least sum decides."""
 
 STAGED = 256
 """Segments of which residues are found in two stages; of fewer, by one product."""
@@ -74,7 +77,8 @@ def plan_for(seqlen: int) -> Plan:
     for size, cost in COST.items():
         segments = next((n for n in SEGMENTS if n * size >= seqlen), None)
         if segments is not None:
-            found.append((cost * segments * size, Plan(segments, SPLIT[size])))
+            more = next(x for most, x in COST_OF_SEGMENTS.items() if segments <= most)
+            found.append(((cost + more) * segments * size, Plan(segments, SPLIT[size])))
     return min(found, key=lambda x: x[0])[1]
 
 

@@ -9,7 +9,7 @@ constexpr int TOP_FILTER = 3, TOP = 2, STEP = 32 * W;  // as in split_spectrum a
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     u32* planes, const Loudness* loudness, float* scales, u32* filters, const Loudness* loudness_of_filters, const SKIP* skip,
-    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch) {
+    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 ahead) {
     SHARED_BYTES;
     const i64 residue = block_index_y(), channel = block_index();
     const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
@@ -18,6 +18,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     loudness += channel * batch * (N / 2 / COLUMNS), scales += channel * batch * SEGMENTS + residue;
     const float gain = skip ? load(skip, first_channel + channel) : 0.0f;
     prefetch_bytes(z, 4 * N, thread_index(), 32 * W);
+    prefetch_ahead(filter, WORDS, residue, ahead, row);
     Words re, im;
     float down = load_row(row, re, im, filter, loudness_of_filters + channel * (N / 2 / COLUMNS), roots, TOP_FILTER);
     const float of_filter = normalize(row, re, im, down * GROWTH);

@@ -14,7 +14,8 @@ constexpr int STEP = IN_SHARED ? 32 * W : 32;  // of vectors of a thread that wa
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
-    float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* roots, i64 first_channel, i64 batch) {
+    float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* roots, i64 first_channel, i64 batch,
+    i64 ahead) {
     SHARED_BYTES;
     const i64 residue = block_index_y(), r = block_index() / CLUSTER, place = r * SEGMENTS + residue;
     const i64 columns = r * (N / 2 / COLUMNS);
@@ -30,6 +31,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
     const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet
 #endif
+    prefetch_ahead(input, N, residue, ahead, row);
     Words re, im;
     float down = load_row(row, re, im, input, loudness_of_inputs + columns, roots, TOP_INPUT);
     const float of_input = normalize(row, re, im, down * GROWTH);
