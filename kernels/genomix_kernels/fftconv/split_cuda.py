@@ -48,6 +48,9 @@ WARPS_OF_SM = 16
 BLOCKS_OF_GPU = 1024
 """Fewer blocks than these leave a part of a GPU idle, if each takes the rows of a batch one after the other."""
 
+EACH = 4
+"""Rows that a block takes one after the other where there are many."""
+
 RESERVED = 1024
 """Bytes of shared memory that a block takes besides its own."""
 
@@ -162,7 +165,7 @@ def convolve_with(
     put_together = putting_together(plan, y, post_gate, second)
     split, of_rows = plan.split, _row_tables(plan, u.device)
     defines = _row_defines(plan, u.device) | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
-    shared = _slots(plan, u.device) + _kept(plan)
+    shared, each = _slots(plan, u.device) + _kept(plan), _each(plan, at_once)
     for first, count in groups:
         filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
         loudness_of_filters, loudness = (
@@ -170,8 +173,9 @@ def convolve_with(
             take_apart(planes, first, count),
         )
         launch(
-            FILTERED, defines, (count, plan.segments), 32 * split.warps, shared, planes, loudness, scales, filters,
-            loudness_of_filters, skip, *of_rows, first, batch, _ahead(plan, count, u.device),
+            FILTERED, defines, (math.ceil(count / each), plan.segments), 32 * split.warps, shared, planes, loudness,
+            scales, filters, loudness_of_filters, skip, *of_rows, first, batch, count, each,
+            _ahead(plan, count, u.device),
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -242,6 +246,7 @@ def _backward(
     planes, scales = planes_of(plan, groups[0][1] * batch, u.device)
     take_apart, take_apart_dy = taking_apart(plan, u, pre_gate), taking_apart(plan, dy, post_gate)
     sum_up = summing(plan, dh, batch)
+    each = _each(plan, groups[0][1] * batch)
     split, of_rows = plan.split, _row_tables(plan, u.device)
     is_in_shared = _is_kept_in_shared(plan, u.device)
     shared = _slots(plan, u.device) + (_kept(plan) if is_in_shared else 0)
@@ -251,9 +256,9 @@ def _backward(
     for first, count in groups:
         loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
         launch(
-            GRADIENTS, defines, (count * batch, plan.segments), 32 * split.warps, shared, inputs, loudness_of_inputs,
-            scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
-            _ahead(plan, count * batch, u.device), cluster=split.cluster,
+            GRADIENTS, defines, (math.ceil(count * batch / each), plan.segments), 32 * split.warps, shared, inputs,
+            loudness_of_inputs, scales_of_inputs, planes, loudness, scales, prepared, skip, *of_rows, first, batch,
+            count * batch, each, _ahead(plan, count * batch, u.device), cluster=split.cluster,
         )  # fmt: skip
         if put_together is not None:
             put_together(planes, scales, first, count)
@@ -277,6 +282,11 @@ def _row_defines(plan: Plan, device: torch.device) -> dict[str, int | str]:
 def _blocks(split: Split) -> int:
     """Return how many blocks of rows a multiprocessor shall hold."""
     return WARPS_OF_SM // split.warps
+
+
+def _each(plan: Plan, rows: int) -> int:
+    """Return how many rows of a residue a block takes: several, if there are blocks enough to fill a GPU many times."""
+    return EACH if plan.split.cluster == 1 and rows * plan.segments >= EACH * 8 * BLOCKS_OF_GPU else 1
 
 
 def _ahead(plan: Plan, rows: int, device: torch.device) -> int:

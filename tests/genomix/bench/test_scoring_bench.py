@@ -55,6 +55,7 @@ def test_more_variants_than_the_sample_has_are_drawn(tmp_path: Any, monkeypatch:
         ({"modes": ("whole", "half")}, r"\['half'\] cannot be measured; there is whole, exact"),
         ({"modes": ()}, "nothing cannot be measured"),
         ({"variants": 0}, "must be at least 1"),
+        ({"model": "hyenadna/demo", "processes": 2}, "for 2 processes give a checkpoint, such as human-2m"),
     ],
 )
 def test_what_cannot_be_measured(changes: dict[str, Any], message: str) -> None:
@@ -67,6 +68,7 @@ def test_the_command_prints_a_table_or_json() -> None:
     table = CliRunner().invoke(app, given)
     assert table.exit_code == 0, table.output
     assert "variants/s" in table.stdout
-    result = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
-    assert [(row["mode"], row["variants"]) for row in result["rows"]] == [("exact", 6)]
+    two = ["--model", "human-2m", "--processes", "2"]
+    result = json.loads(CliRunner().invoke(app, [*given, *two, "--json"]).stdout)
+    assert [(row["mode"], row["variants"], row["processes"]) for row in result["rows"]] == [("exact", 6, 2)]
     assert result["meta"]["commit"]

@@ -20,7 +20,7 @@ from genomix.checkpoint.native import LoadedModel
 from genomix.variant_effect import OutputOptions, ScoreOptions, ScoreSummary, score_vcf
 from genomix.variant_effect.background import Background
 from genomix.variant_effect.on_processes import score_on_processes
-from genomix.variant_effect.processes import ScoringProcesses, _that_can_be_sent, devices_for
+from genomix.variant_effect.processes import ScoringProcesses, _how_it_ended, _that_can_be_sent, devices_for
 from genomix.variant_effect.score import BLOCK_RECORDS
 from genomix_data.errors import ConfigError, GenomixError, InputFileError, ReferenceMismatchError
 from genomix_data.genome import Genome
@@ -218,8 +218,9 @@ def test_a_pipe_is_refused(inputs: Path, processes: ScoringProcesses, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(inputs: Path, model_folder: Path, model: LoadedModel, tmp_path: Path) -> None:
-    """One that dies ends all, as an interrupt does; with ``resume`` another number of processes goes on amid a shard."""
+    """One that dies ends all, as an interrupt does; with ``resume`` other processes go on amid a shard."""
     options = replace(OPTIONS, batch_size=16)
     out = tmp_path / "out.vcf.gz"
     vcf, fasta = inputs / "in.vcf", inputs / "g.fa"
@@ -312,6 +313,21 @@ def test_what_cannot_be_started(model_folder: Path) -> None:
         ScoringProcesses("nowhere", 2)
     with pytest.raises(ConfigError, match="expected auto, cpu, cuda"):
         ScoringProcesses(model_folder, 2, device="tpu")
+    with pytest.raises(AssertionError, match="have not begun"):
+        ScoringProcesses(model_folder, 2, device="cpu").score(None, [1])  # type: ignore[arg-type]
+
+
+def test_what_is_said_of_processes_that_end(model_folder: Path) -> None:
+    several = ScoringProcesses(model_folder, 3, device="cpu")
+    assert several._too_many(torch.OutOfMemoryError("CUDA out of memory.\nTried 2 GiB")).startswith(
+        "3 processes need more memory than there is on cpu, of which each takes as much as one alone: use fewer"
+    )
+    assert "use fewer --processes" in _how_it_ended(-signal.SIGKILL, 3)
+    assert (
+        _how_it_ended(-signal.SIGSEGV, 3)
+        == "one of 3 processes that scored was ended by signal 11 (SIGSEGV)."
+    )
+    assert _how_it_ended(1, 3).startswith("one of 3 processes that scored ended by itself with code 1")
 
 
 def test_warnings_of_all_are_said_once(
