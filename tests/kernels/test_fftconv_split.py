@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.dispatch import choose, implementations
-from genomix_kernels.fftconv import fftconv, split_cuda, split_passes
+from genomix_kernels.fftconv import fftconv, split_cuda, split_passes, split_rows
 from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
-from genomix_kernels.fftconv.onepass_cuda import Split
+from genomix_kernels.fftconv.onepass_cuda import OLDEST_CAPABILITY, Split
 from genomix_kernels.fftconv.reference import fftconv_reference
 from genomix_kernels.fftconv.split_cuda import (
     backward,
@@ -42,7 +42,7 @@ def _check(case: Case) -> None:
     pre_gate, post_gate = case.get("pre_gate"), case.get("post_gate")
     prepared = spectrum(h, u.shape[-1])
     found = {"y": convolve(u, prepared, skip, pre_gate, post_gate)}
-    if split_cuda.plan_for(u.shape[-1]).split.cluster == 1:
+    if split_cuda.oldest_capability(u.shape[-1]) == OLDEST_CAPABILITY:
         y, left = convolve_with(u, h, skip, pre_gate, post_gate, leaves_spectrum=True)
         assert torch.equal(y, found["y"])
         assert left is not None
@@ -127,18 +127,19 @@ def _check_zeros(seqlen: int, device: str) -> None:
     assert not filter_gradient(zeros, ones, seqlen).any()
 
 
-# KiB of a multiprocessor's shared memory: room for a transform that waits and for both parts of what threads exchange, for
-# one part, and for no transform
+# KiB of a multiprocessor's shared memory: room for a transform that waits and for both parts of what threads exchange,
+# for one part, and for no transform
 @pytest.mark.parametrize("shared", [228, 110, 64])
 def test_output_and_gradients_on_the_cpu(
     shared: int, emulate: Emulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = _use(SMALL, emulate, monkeypatch)
-    monkeypatch.setattr(split_cuda, "_shared_of_sm", lambda device: shared << 10)
+    monkeypatch.setattr(split_rows, "shared_of_sm", lambda device: shared << 10)
     case = make_case((2, 1, size - 96, size // 3), torch.float16)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
     case = make_case((2, 1, size, size), torch.bfloat16, gates=False)
     monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 0)
+    monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
 
 
@@ -191,6 +192,26 @@ def test_residues_are_those_of_the_formula(segments: int, bound: float, emulate:
     assert relative_rms_error(back, h) < bound
 
 
+@pytest.mark.parametrize("plan", [Plan(28, Split(4, 4, 2)), Plan(256, Split(4, 1))], ids=str)
+@pytest.mark.parametrize(
+    "n_missing", [0, 1001]
+)  # tokens that the last segment lacks; loaded one by one if odd
+def test_gates_before_and_after_on_the_cpu(plan: Plan, n_missing: int, emulate: Emulate) -> None:
+    emulate(split_passes)
+    seqlen = plan.points * plan.segments - n_missing
+    u, pre, post, other = (torch.randn(1, 1, seqlen).half() for _ in range(4))
+    planes = torch.empty(plan.segments, plan.points, dtype=torch.int32)
+    loudness = split_passes.taking_apart(plan, u, pre)(planes, 0, 1)
+    columns = 16 * plan.split.points
+    scale = loudness[0, :, 1].repeat_interleave(WIDTH).view(1, -1, 1, columns, 1)
+    words = planes.view(torch.float16).view(plan.segments, -1, 2, columns, 2)
+    words.copy_(words.float() * scale)
+    y, second = torch.empty_like(u), torch.empty_like(u)
+    split_passes.putting_together(plan, y, post, second, other)(planes, torch.ones(plan.segments), 0, 1)
+    assert relative_rms_error(y, u.double() * pre * post) < 1e-3
+    assert relative_rms_error(second, u.double() * pre * other) < 1e-3
+
+
 def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
     size = _use(SMALL, emulate, monkeypatch)
     _check_zeros(size, "cpu")
@@ -235,7 +256,7 @@ def test_a_spectrum_of_another_length_is_refused() -> None:
 
 def test_it_says_what_it_cannot_take() -> None:
     h, skip = torch.zeros(1, 8), torch.zeros(1)
-    for seqlen, said in ((131_072, "not between 131073 and 4194304"), (300_000, "CPU")):
+    for seqlen, said in ((65_536, "not between 65537 and 4194304"), (300_000, "CPU")):
         u = torch.zeros(1, 1, seqlen, dtype=torch.bfloat16)
         with pytest.raises(ValueError, match=said):
             fftconv(u, h, skip, backend="cuda_split")
@@ -250,11 +271,12 @@ def test_it_comes_first_where_it_is_faster() -> None:
         > priorities["cuda_phased"]
         > priorities["torch_fft"]
     )
-    # up to a million tokens a block has a row to itself, and no clusters are needed
-    assert [split_cuda.oldest_capability(n) for n in (300_000, 1 << 20, 1 << 21)] == [(8, 0), (8, 0), (9, 0)]
+    # where a block has a row to itself no clusters are needed
+    lengths = 70_000, 300_000, 1 << 20, 1_500_000, 1 << 21, 1 << 22
+    assert [split_cuda.oldest_capability(n)[0] for n in lengths] == [8, 8, 8, 9, 8, 8]
 
 
-LENGTHS = [160_000, 300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
+LENGTHS = [70_000, 160_000, 300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
 
 
 @pytest.mark.gpu
@@ -267,7 +289,7 @@ class TestOnAGpu:
         for batch, filter_len in ((1, seqlen), (2, seqlen // 3)):
             _check(make_case((batch, 3, seqlen, filter_len), dtype, "cuda", gates=gates))
 
-    @pytest.mark.parametrize("seqlen", [131_073, 262_145, 1_000_001, 3_000_001])
+    @pytest.mark.parametrize("seqlen", [65_537, 131_073, 262_145, 1_000_001, 1_500_001, 3_000_001])
     def test_odd_lengths(self, seqlen: int) -> None:
         for batch in (1, 3):
             _check(make_case((batch, 2, seqlen, seqlen), torch.bfloat16, "cuda"))
@@ -277,7 +299,7 @@ class TestOnAGpu:
         channels = 1 + (1 << 25) // seqlen
         _check_batch_invariance(make_case((2, channels, seqlen, seqlen), torch.bfloat16, "cuda", gates=False))
 
-    @pytest.mark.parametrize("seqlen", [160_000, 1_048_576, 2_097_152, 4_194_304])
+    @pytest.mark.parametrize("seqlen", [160_000, 1_048_576, 1_500_000, 2_097_152, 4_194_304])
     def test_results_are_the_same_each_time(self, seqlen: int) -> None:
         case = make_case((1, (1 << 27) // seqlen, seqlen, seqlen), torch.bfloat16, "cuda")
         u, dy, h, skip, *gates = (case[name] for name in ("u", "dy", "h", "skip", "pre_gate", "post_gate"))
@@ -285,6 +307,8 @@ class TestOnAGpu:
         check_repeats(
             lambda: (spectrum(h, seqlen), convolve(u, prepared, skip), filter_gradient(u, dy, seqlen))
         )
+        if split_cuda.takes_filter(u):
+            check_repeats(lambda: convolve_with(u, h, skip, *gates)[:1])
         check_repeats(lambda: (x for x in backward(u, dy, prepared, skip, seqlen, *gates) if x is not None))
 
     @pytest.mark.parametrize("seqlen", LENGTHS)

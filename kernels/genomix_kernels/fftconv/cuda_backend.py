@@ -147,7 +147,9 @@ class _LongConvolution(torch.autograd.Function):
             else:
                 du, d_pre, dh = _composed_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
                 d_post = None if ungated is None else dy * ungated
-        d_skip = None if dh is None else dh[:, 0].to(skip.dtype)
+        d_skip = (
+            None if dh is None else dh[:, 0].to(skip.dtype, copy=True)
+        )  # a view would keep others from taking dh
         d_h = None if dh is None else dh.to(ctx.filter_dtype)
         return du, d_pre, d_post, d_h, d_skip, None, None, None, None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from genomix_kernels.fftconv.onepass_cuda import SPLIT, Split
 from genomix_kernels.fftconv.onepass_tables import tables, unit
 
-SHORTEST = 131073
+SHORTEST = 65537
 LONGEST = 4194304
 
 COST = {4096: 4.95, 8192: 5.91, 16384: 6.36, 32768: 8.07, 65536: 8.8, 131072: 9.8}

@@ -1,0 +1,105 @@
+"""How the kernels over rows of residues are launched: blocks, their shared memory, and what they read besides.
+
+See ``cuda/split_rows.cuh``. Where a multiprocessor has room for it besides what threads exchange, a block keeps a
+transform in shared memory until it is needed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genomix_kernels.fftconv.onepass_cuda import shared_bytes
+from genomix_kernels.fftconv.onepass_tables import twists
+from genomix_kernels.fftconv.split_plan import WIDTH, Plan, roots_of_rows, tables_of_rows
+
+WARPS_OF_SM = 16
+"""Warps that a multiprocessor shall hold, with 128 registers a thread."""
+
+BLOCKS_OF_GPU = 1024
+"""Fewer blocks than these leave a part of a GPU idle, if each takes the rows of a batch one after the other."""
+
+EACH = 4
+"""Rows that a block takes one after the other where there are many: the later ones find its tables in a near cache."""
+
+RESERVED = 1024
+"""Bytes of shared memory that a block takes besides its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of residues on a device."""
+
+    plan: Plan
+    device: torch.device
+
+    @property
+    def defines(self) -> dict[str, int | str]:
+        """What their kernels ask for; planes are the same whatever the dtype of the signals."""
+        return self.plan.defines | {
+            "VECTOR": 1, "FP16": 1, "TWISTS": twists(self.plan.split.cluster), "SEGMENTS": self.plan.segments,
+            "COLUMNS": WIDTH, "BLOCKS": self._blocks, "PARTS": self._parts,
+        }  # fmt: skip
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor | None]:
+        """Tables of each residue, and the roots of transforms over the blocks of a cluster."""
+        split, segments = self.plan.split, self.plan.segments
+        roots = roots_of_rows(split.cluster, segments, self.device) if split.cluster > 1 else None
+        return tables_of_rows(*split, segments, self.device), roots
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return 32 * self.plan.split.warps
+
+    @property
+    def slots(self) -> int:
+        """Bytes that a block's threads exchange through, and need besides."""
+        half = 512 * self.plan.split.points * self.plan.split.warps
+        return shared_bytes(self.plan.split) - (0 if self._parts == 2 else half)
+
+    @property
+    def slots_and_transform(self) -> int:
+        """These, and a transform that waits."""
+        return self.slots + 4 * self.plan.points
+
+    @property
+    def has_room(self) -> bool:
+        """Whether blocks find room for a transform; those of a cluster do not."""
+        return self.plan.split.cluster == 1 and self._fit(self.slots_and_transform)
+
+    def each(self, rows: int) -> int:
+        """Return how many rows of a residue a block takes: several, if there are blocks to fill a GPU many times."""
+        is_many = rows * self.plan.segments >= EACH * 8 * BLOCKS_OF_GPU
+        return EACH if is_many and self.plan.split.cluster == 1 else 1
+
+    def ahead(self, rows: int) -> int:
+        """Return how many residues further the blocks are that begin once all that a GPU holds have ended."""
+        if self.device.type != "cuda":
+            return 1
+        held = self._blocks * torch.cuda.get_device_properties(self.device).multi_processor_count
+        return math.ceil(held / (self.plan.split.cluster * rows))
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks that a multiprocessor shall hold."""
+        return WARPS_OF_SM // self.plan.split.warps
+
+    @property
+    def _parts(self) -> int:
+        """Whether threads exchange real and imaginary parts at once (2), or one after the other (1)."""
+        split = self.plan.split
+        return 2 if split.cluster > 1 or self._fit(shared_bytes(split) + 4 * self.plan.points) else 1
+
+    def _fit(self, n: int) -> bool:
+        return self._blocks * (n + RESERVED) <= shared_of_sm(self.device)
+
+
+def shared_of_sm(device: torch.device) -> int:
+    """Return the bytes of shared memory of a multiprocessor; where there is no GPU, an H100's."""
+    if device.type != "cuda":
+        return 228 << 10
+    shared: int = torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor
+    return shared
