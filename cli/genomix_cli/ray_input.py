@@ -12,7 +12,7 @@ _PANEL = "Many variants"
 EngineOption = Annotated[
     Literal["local", "ray"],
     typer.Option(
-        help="Local: in this process. Ray: shards on a Ray cluster, merged (pip install 'genomix-fm\\[ray]').",
+        help="Local: this machine. Ray: shards on a Ray cluster, merged (pip install 'genomix-fm\\[ray]').",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -16,6 +16,7 @@ def measure_scores(
     strand: str,
     device: str,
     dtype: str,
+    processes: int,
 ) -> dict[str, Any]:
     """Return what `genomix.bench.scoring.measure_scoring` finds for each window.
 
@@ -25,7 +26,7 @@ def measure_scores(
     from genomix.bench.scoring import ScoringCase, measure_scoring
     from genomix.provenance import run_record
     from genomix_cli.console import say
-    from genomix_cli.memory import settled_memory
+    from genomix_cli.memory import settle_process, settled_memory
 
     rows: list[dict[str, Any]] = []
     with settled_memory():
@@ -39,20 +40,22 @@ def measure_scores(
                 strand=strand,
                 device=device,
                 dtype=dtype,
+                processes=processes,
             )
-            rows += measure_scoring(case, say=say)
+            rows += measure_scoring(case, say=say, prepare=settle_process)
     return {"meta": run_record(), "versions": {}, "rows": rows}
 
 
 def print_scores(result: Mapping[str, Any]) -> None:
     """Print the rows as a table on stdout."""
-    numbers = ("window", "horizon", "variants", "variants/s", "peak GB")
+    numbers = ("window", "horizon", "processes", "variants", "variants/s", "peak GB")
     rows = [
         (
             row["model"],
             row["mode"],
             f"{row['window']:,}",
             f"{row['horizon']:,}" if row["horizon"] else "-",
+            str(row["processes"]),
             f"{row['variants']:,}",
             f"{row['variants_per_s']:,.1f}",
             f"{row['peak_gb']:.1f}" if row["peak_gb"] is not None else "-",

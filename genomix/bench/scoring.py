@@ -7,6 +7,7 @@ random: how long a score takes does not depend on what it is.
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from genomix.bench.models import random_model
 from genomix.checkpoint.native import LoadedModel, load_model
 from genomix.checkpoint.shipped import located
 from genomix.models.registry import MODELS, get_model
-from genomix.variant_effect import ScoreOptions, score_vcf
+from genomix.variant_effect import ScoreOptions, ScoreSummary, score_vcf
+from genomix.variant_effect.on_processes import score_on_processes
+from genomix.variant_effect.processes import Prepare, ScoringProcesses
+from genomix.variant_effect.score import BLOCK_RECORDS
 from genomix_data import samples
 from genomix_data.errors import ConfigError
 from genomix_data.tokenizers import ByteTokenizer, CharTokenizer
@@ -47,6 +51,7 @@ class ScoringCase:
         strand: ``forward`` or ``both``.
         device: ``cpu`` or ``cuda``.
         dtype: ``fp32`` or ``bf16``: of random weights, or of the products of a checkpoint.
+        processes: That score side by side; several take a checkpoint, and their start does not count.
     """
 
     model: str = "human-2m"
@@ -57,6 +62,7 @@ class ScoringCase:
     strand: str = "both"
     device: str = "cpu"
     dtype: str = "fp32"
+    processes: int = 1
 
     def __post_init__(self) -> None:
         unknown = [mode for mode in self.modes if mode not in MODES]
@@ -64,6 +70,11 @@ class ScoringCase:
             raise ConfigError(f"{unknown or 'nothing'} cannot be measured; there is {', '.join(MODES)}.")
         if self.variants < 1:
             raise ConfigError(f"{self.variants} variants are asked for; it must be at least 1.")
+        if self.processes > 1 and self.model in MODELS:
+            raise ConfigError(
+                f"{self.model} has random weights, which only this process has; for {self.processes} processes give a "
+                "checkpoint, such as human-2m."
+            )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError("PyTorch sees no CUDA device here; measure with --device cpu.")
 
@@ -82,22 +93,41 @@ class ScoringCase:
         )
 
 
-def measure_scoring(case: ScoringCase, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure_scoring(
+    case: ScoringCase, *, say: Callable[[str], None], prepare: Prepare | None = None
+) -> list[dict[str, Any]]:
     """Return a row for each mode; each is told as soon as it is known.
+
+    Args:
+        case: What is measured.
+        say: Tells a line.
+        prepare: Of several processes; see `ScoringProcesses`.
 
     Raises:
         GenomixError: if there is no such model, or it cannot score such windows.
     """
-    loaded = _model(case)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        processes = None
+        if case.processes > 1:
+            several = ScoringProcesses(case.model, case.processes, device=case.device, prepare=prepare)
+            processes = stack.enter_context(several)
+        loaded = None if processes else _model(case)
+
+        def score(vcf: Path, output: Path, options: ScoreOptions) -> ScoreSummary:
+            if processes:
+                return score_on_processes(vcf, fasta, processes, output, options)
+            assert loaded is not None
+            return score_vcf(vcf, fasta, loaded, output, options)
+
         fasta, vcf, first = _inputs(case, Path(folder))
         for mode in case.modes:
             options, output = case.options(mode), Path(folder) / "scores.vcf.gz"
-            score_vcf(first, fasta, loaded, output, options)
+            score(first, output, options)
             _reset_peak(case.device)
             started = time.perf_counter()
-            summary = score_vcf(vcf, fasta, loaded, output, options)
+            summary = score(vcf, output, options)
             seconds = time.perf_counter() - started
             rows.append(
                 {
@@ -107,11 +137,12 @@ def measure_scoring(case: ScoringCase, *, say: Callable[[str], None]) -> list[di
                     "horizon": options.horizon,
                     "strand": case.strand,
                     "dtype": case.dtype,
+                    "processes": case.processes,
                     "variants": summary.scored,
                     "windows": summary.windows,
                     "seconds": round(seconds, 3),
                     "variants_per_s": round(summary.scored / seconds, 2),
-                    "peak_gb": _peak_gb(case.device),
+                    "peak_gb": _peak_gb(case.device, processes),
                 }
             )
             say(
@@ -149,6 +180,8 @@ def _inputs(case: ScoringCase, folder: Path) -> tuple[Path, Path, Path]:
     else:
         fasta, (head, lines) = folder / "random.fa", _random_snvs(case, folder / "random.fa")
     n_first = min(WARM_UP, max(12, len(lines) // 10))
+    if case.processes > 1:  # a block for each
+        n_first = min(len(lines), case.processes * BLOCK_RECORDS)
     for name, chosen in (("all.vcf", lines), ("first.vcf", lines[:n_first])):
         (folder / name).write_bytes(head + b"".join(chosen))
     return fasta, folder / "all.vcf", folder / "first.vcf"
@@ -178,5 +211,7 @@ def _reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_gb(device: str) -> float | None:
-    return round(torch.cuda.max_memory_allocated() / 1e9, 2) if device.startswith("cuda") else None
+def _peak_gb(device: str, processes: ScoringProcesses | None) -> float | None:
+    if not device.startswith("cuda"):
+        return None
+    return round((processes.peak_bytes if processes else torch.cuda.max_memory_allocated()) / 1e9, 2)

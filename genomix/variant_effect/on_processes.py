@@ -80,9 +80,9 @@ def score_on_processes(
     columns = columns_of(how, per_strand=what.per_strand)
     kind = what.type_for(out)
     if str(vcf) == "-" or (Path(vcf).exists() and not Path(vcf).is_file()):
+        name = "standard input" if str(vcf) == "-" else repr(str(vcf))
         raise ConfigError(
-            f"{'standard input' if str(vcf) == '-' else str(vcf)!r} cannot be read by several processes; give a file, "
-            "or leave out --processes."
+            f"{name} cannot be read by several processes; give a file, or leave out --processes."
         )
     if not is_stdout(out) and out is not None:
         refuse_inputs(out, *paths_among(vcf, fasta, table, contig_map))

@@ -61,6 +61,11 @@ class ScoringProcesses:
         threads: CPU threads of each; None: those of this process, divided.
         prepare: Called in each before anything else; a function of a module.
 
+    Attributes:
+        n: How many.
+        model_sha256: Of the weights.
+        peak_bytes: GPU memory of all of them, each at its highest in the last shard that it scored.
+
     Raises:
         ConfigError: if ``n`` is less than one, or there is no such device.
         CheckpointError: if there is no such model.
@@ -83,7 +88,13 @@ class ScoringProcesses:
         each = threads or max(1, torch.get_num_threads() // n)
         self._setups = [_Setup(str(model), name, each, log_level, prepare) for name in devices_for(n, device)]
         self._processes: dict[Connection, SpawnProcess] = {}
+        self._peaks: dict[Connection, int] = {}
         self._said: set[tuple[str, int, str]] = set()
+
+    @property
+    def peak_bytes(self) -> int:
+        """See above."""
+        return sum(self._peaks.values())
 
     def __enter__(self) -> Self:
         # a forked process cannot use CUDA; a spawned one imports everything anew
@@ -137,6 +148,8 @@ class ScoringProcesses:
         Raises:
             ChildProcessError: if a process dies; else what the first one raises that raises anything.
         """
+        assert self._processes, "the processes have not begun, or were ended"
+        self._peaks.clear()
         waiting, idle = deque(numbers), deque(self._processes)
         busy: dict[Connection, int] = {}
         found: dict[int, ScoreSummary] = {}
@@ -148,12 +161,14 @@ class ScoringProcesses:
                     # where nobody takes it, the end of that process is told below
                     with suppress(OSError):
                         connection.send((run, number, resume))
-                for connection in wait(list(self._processes)):
-                    assert isinstance(connection, Connection)
+                ready = wait(list(self._processes))
+                for connection in [one for one in self._processes if one in ready]:
                     kind, value = self._received(connection)
                     if kind == "done":
-                        found[busy.pop(connection)] = value
+                        found[busy.pop(connection)], self._peaks[connection] = value
                         idle.append(connection)
+                    elif kind == "raised" and isinstance(value, torch.OutOfMemoryError):
+                        raise ChildProcessError(self._too_many(value)) from value
                     elif kind == "raised":
                         raise value
                     elif kind == "logged" and value not in self._said:
@@ -166,6 +181,13 @@ class ScoringProcesses:
             self.end()
             raise
         return found
+
+    def _too_many(self, error: Exception) -> str:
+        where = ", ".join(sorted({setup.device for setup in self._setups}))
+        return (
+            f"{self.n} processes need more memory than there is on {where}, of which each takes as much as one alone: "
+            f"use fewer --processes, or a smaller --batch-size. PyTorch says: {' '.join(str(error).split())}"
+        )
 
     def _received(self, connection: Connection) -> tuple[str, Any]:
         try:
@@ -234,11 +256,14 @@ def _work(connection: Connection, setup: _Setup) -> None:
         if setup.prepare is not None:
             setup.prepare()
         torch.set_num_threads(setup.threads)
-        if setup.device.startswith("cuda"):
+        is_on_gpu = setup.device.startswith("cuda")
+        if is_on_gpu:
             torch.cuda.set_device(setup.device)
         model = language_model(setup.model)
         while (job := _next(connection)) is not None:
             run, number, resume = job
+            if is_on_gpu:
+                torch.cuda.reset_peak_memory_stats()
             summary = run.score(
                 number,
                 model,
@@ -246,7 +271,8 @@ def _work(connection: Connection, setup: _Setup) -> None:
                 resume=resume,
                 progress=lambda n_done: sender.send("moved", n_done),
             )
-            sender.send("done", summary)
+            peak = torch.cuda.max_memory_allocated() if is_on_gpu else 0
+            sender.send("done", (summary, peak))
     except ConnectionError:
         pass  # the process that waited was killed
     except Exception as error:  # noqa: BLE001  # raised where it is waited for

@@ -210,6 +210,10 @@ def test_gates_before_and_after_on_the_cpu(plan: Plan, n_missing: int, emulate: 
     split_passes.putting_together(plan, y, post, second, other)(planes, torch.ones(plan.segments), 0, 1)
     assert relative_rms_error(y, u.double() * pre * post) < 1e-3
     assert relative_rms_error(second, u.double() * pre * other) < 1e-3
+    # of rows of zeros scales can be too small to have an inverse
+    put_together = split_passes.putting_together(plan, y)
+    put_together(torch.zeros_like(planes), torch.full((plan.segments,), 1e-42), 0, 1)
+    assert not y.any()
 
 
 def test_zeros_and_loud_tokens_on_the_cpu(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,12 @@ def command(
     ] = 300,
     horizon: Annotated[int, typer.Option(min=1, help="score: bases after the variant, where not all.")] = 128,
     strand: Annotated[Literal["forward", "both"], typer.Option(help="score: strands.")] = "both",
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="score: processes side by side, of a checkpoint; their start is not measured."
+        ),
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")] = False,
 ) -> None:
     """Measure how fast this machine does a thing, beside the simplest way to do it.
@@ -199,6 +205,7 @@ def command(
             strand=strand,
             device=device or "cpu",
             dtype=dtype or "fp32",
+            processes=processes,
         )
     else:
         from genomix_data.bench.store import measure

@@ -17,10 +17,10 @@ from genomix_cli.ray_input import (
     RayWorkersOption,
     ray_options,
 )
+from genomix_cli.regions_input import regions_of
 
 if TYPE_CHECKING:
     from genomix.variant_effect.processes import ScoringProcesses
-    from genomix_data.regions import Regions
 
 EXIT_UNSCORED = 4
 _SCORES, _RECORDS = "What is scored", "Which records, and how they are read"
@@ -377,8 +377,8 @@ def command(
             options,
             output=output,
             contig_map=contig_map,
-            regions=_regions(regions, regions_file, "-r", "-R"),
-            targets=_regions(targets, targets_file, "-t", "-T"),
+            regions=regions_of(regions, regions_file, "-r", "-R"),
+            targets=regions_of(targets, targets_file, "-t", "-T"),
             table=table,
             cache=cache,
             resume=resume,
@@ -389,17 +389,6 @@ def command(
         say_summary(summary)
     if strict and summary.unscored:
         raise typer.Exit(EXIT_UNSCORED)
-
-
-def _regions(text: str | None, path: str | None, *options: str) -> "Regions | None":
-    from genomix_data.errors import ConfigError
-    from genomix_data.regions import Regions
-
-    if text is not None and path is not None:
-        raise ConfigError(f"{options[0]} and {options[1]} were both given; use one of the two.")
-    if text is not None:
-        return Regions.parse(text)
-    return None if path is None else Regions.read(path)
 
 
 def _command_line() -> str:

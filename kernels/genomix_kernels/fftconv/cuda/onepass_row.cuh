@@ -158,6 +158,7 @@ struct Row {
         return slots + 8 * line + ((P == 8 ? n2 % 4 + 4 * j4 : n2 % 8) ^ 2 * (pair % 4));
     }
     DEVICE uint4* slot_of_unit(int u, int s, int c) const { return slot(s, c, pair(u), n2(), j4()); }
+#if W > 1
     DEVICE void read_tiles(Words& x, int c) const;
     DEVICE void write_tiles(const Words& x, int c) const;
     DEVICE void read_tiles(Words& re, Words& im) const { read_tiles(re, 0), read_tiles(im, 1); }
@@ -165,6 +166,7 @@ struct Row {
     // A thread's unit of all slots, in natural or in bit-reversed order
     template <bool IS_REVERSED> DEVICE void read_unit(int u, Tile (&x)[W], int c) const;
     template <bool IS_REVERSED> DEVICE void write_unit(int u, const Tile (&x)[W], int c) const;
+#endif
     template <bool IS_BACKWARD> DEVICE void over_slots() const;
     // Where CLUSTER > 1: frequencies of slice u, in bit-reversed order, to the blocks that they belong to, and back
     DEVICE void send_slice(const u32 (&r)[TOGETHER][CLUSTER], const u32 (&i)[TOGETHER][CLUSTER], int u) const;

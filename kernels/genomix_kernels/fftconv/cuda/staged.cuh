@@ -105,7 +105,6 @@ DEVICE float put_together(const u32* planes, const float* scales, const uint4* t
 #pragma unroll
     for (int i = 0; i < 8; ++i) most = fmaxf(most, scale[i / 2][i % 2] = scales[at.residue(i / 2, i % 2)]);
     most = greatest(most);
-    const float down = most > 0.0f ? 1.0f / most : 0.0f;  // scales are powers of two times what all of them have in common
     wait_for_copies<0>();
     barrier();
     Tiles re, im;
@@ -116,7 +115,9 @@ DEVICE float put_together(const u32* planes, const float* scales, const uint4* t
             u32 x[2][TOKENS];
 #pragma unroll
             for (int pair = 0; pair < 2; ++pair) {
-                const u32 factor = pack_fp16(scale[i][pair] * down, scale[i][pair] * down);
+                // scales are powers of two times what all of them have in common, which may be too small to have an inverse
+                const float share = most > 0.0f ? scale[i][pair] / most : 0.0f;
+                const u32 factor = pack_fp16(share, share);
                 const int q = at.residue(i, pair);
 #pragma unroll
                 for (int j = 0; j < TOKENS; j += 4) {
