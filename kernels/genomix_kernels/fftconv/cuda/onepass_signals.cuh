@@ -125,7 +125,7 @@ struct Scale {
 
 // The transform of a filter, which is in memory, with the skip added to it
 
-constexpr int WORDS = N + (IS_COMPLEX ? 32 : 4);  // of a filter; a residue begins with a line of memory, as others write it
+constexpr int WORDS = N + (IS_COMPLEX ? 32 : 4);  // of a filter; each residue begins with a line of memory
 constexpr float LARGEST_SKIP = 8.0f;  // times the largest magnitude of a spectrum
 
 struct Spectrum {

@@ -1,5 +1,5 @@
-// Rows of split_columns, times the spectrum of their filter or its conjugate, in place. A block or cluster takes a row: with
-// several, one after the other, it took longer.
+// Rows of split_columns, times the spectrum of their filter or its conjugate, in place: where the spectrum is at hand, and with
+// clusters. A block or cluster takes a row.
 //
 // Defined by the caller, besides P, W, CLUSTER, TWISTS, COLUMNS and FP16: SEGMENTS, IS_ADJOINT, SKIP (the skip's type), BLOCKS
 // (of a multiprocessor).

@@ -1,7 +1,8 @@
 // Long rows, taken apart into SEGMENTS rows of complex numbers each: what split_columns does for fewer, in two stages.
 //
 // Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: HAS_PRE, IS_FILTER (x is in fp32 and ends after
-// `seqlen` taps), BLOCKS (of a multiprocessor).
+// `seqlen` taps), BLOCKS (of a multiprocessor). Each value is fetched once, and read from shared memory for the scale and then
+// again.
 
 constexpr int TOP = 3;
 constexpr int CHUNKS = IS_FILTER ? 16 : 8, VALUES = 64 / CHUNKS;  // of a segment, of a chunk
@@ -39,7 +40,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
     const Spot at;
     const int warp = thread_index() / 32;
-    // a thread's chunks are those of neighbours of other threads'
+    // neighbouring threads fetch neighbouring chunks
     const auto place = [](int k) { return k / CHUNKS * CHUNKS + (k % CHUNKS ^ turn(k / CHUNKS)); };
 #if IS_FILTER
     const float* from = static_cast<const float*>(x) + d * x_channel;
