@@ -15,13 +15,13 @@ from genomix.variant_effect.output import OutputOptions, ScoreWriter
 from genomix.variant_effect.processes import ScoringProcesses
 from genomix.variant_effect.resume import open_journal
 from genomix.variant_effect.score import Progress
-from genomix.variant_effect.shard_summaries import read_summary, sum_of
 from genomix.variant_effect.sharded_run import (
     SUFFIXES,
     ShardedRun,
     folder_beside,
     n_shards,
     parts_in,
+    summary_of,
     survey,
     told_run,
 )
@@ -122,16 +122,10 @@ def score_on_processes(
             cache=None if cache is None else str(cache),
             parts=parts_in(folder, suffix, of, found.census),
         )
-        paths = [path for _, path in run.parts]
-        there = {number: read_summary(path) for number, path in enumerate(paths, 1)}
-        done = {number: replace(each, resumed=each.records) for number, each in there.items() if each}
+        done = run.done_before()
         missing = [number for number in range(1, of + 1) if number not in done]
         done.update(processes.score(run, missing, resume=resume, progress=progress))
-        merge_shards(paths, out, replace(what, output_type=kind), contig_length=contig_length)
+        merge_shards(run.paths, out, replace(what, output_type=kind), contig_length=contig_length)
         if journal:
             journal.discard()
-    whole = sum_of([done[number] for number in sorted(done)], how.exact_sample)
-    whole.faults = found.faults
-    whole.output = None if is_stdout(out) else str(out)
-    whole.seconds = monotonic() - started
-    return whole
+    return summary_of(done, found, how, out, monotonic() - started)

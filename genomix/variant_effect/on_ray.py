@@ -27,13 +27,14 @@ from genomix.variant_effect.ray_cluster import (
 )
 from genomix.variant_effect.resume import open_journal
 from genomix.variant_effect.score import language_model
-from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
+from genomix.variant_effect.shard_summaries import write_summary
 from genomix.variant_effect.sharded_run import (
     SUFFIXES,
     ShardedRun,
     folder_beside,
     n_shards,
     parts_in,
+    summary_of,
     survey,
     told_run,
 )
@@ -142,9 +143,7 @@ def score_on_ray(
             parts=parts_in(folder, SUFFIXES[kind], of, found.census),
         )
         job = _Job(run_of_shards, _absolute(model), socket.gethostname(), workers.threads)
-        paths = [path for _, path in run_of_shards.parts]
-        there = {number: read_summary(path) for number, path in enumerate(paths, 1)}
-        done = {number: replace(each, resumed=each.records) for number, each in there.items() if each}
+        paths, done = run_of_shards.paths, run_of_shards.done_before()
         actor = workers.actor(ray, ShardWorker)
         shared = ray.put(job)
         missing = [number for number in range(1, of + 1) if number not in done]
@@ -157,11 +156,7 @@ def score_on_ray(
         merge_shards(paths, out, replace(what, output_type=kind))
         if journal:
             journal.discard()
-    whole = sum_of([done[number] for number in sorted(done)], how.exact_sample)
-    whole.faults = found.faults
-    whole.output = str(out)
-    whole.seconds = monotonic() - started
-    return whole
+    return summary_of(done, found, how, out, monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)

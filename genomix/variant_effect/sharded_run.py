@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from genomix.variant_effect.contract import DEFAULT_WINDOW, ScoreOptions, ScoreS
 from genomix.variant_effect.output import OutputOptions
 from genomix.variant_effect.plan import Planner
 from genomix.variant_effect.score import Progress
-from genomix.variant_effect.shard_summaries import write_summary
+from genomix.variant_effect.shard_summaries import read_summary, sum_of, write_summary
 from genomix.variant_effect.shards import Shard, ShardRange, range_in
 from genomix.variant_effect.vcf import score_vcf
 from genomix_data.errors import InputFileError
@@ -24,7 +24,7 @@ from genomix_data.journal import Journal
 from genomix_data.vcf import VcfReader
 from genomix_data.vcf.conformance import ConformanceChecker
 from genomix_data.vcf.opening import RegionsLike
-from genomix_data.vcf.sink import FileSink
+from genomix_data.vcf.sink import FileSink, is_stdout
 
 SUFFIXES = {"v": ".vcf.gz", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf", "t": ".tsv.gz", "p": ".parquet"}
 """Of shards, by the type of the output."""
@@ -50,6 +50,16 @@ class ShardedRun:
     table: str | None
     cache: str | None
     parts: tuple[Part, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of the shards."""
+        return [path for _, path in self.parts]
+
+    def done_before(self) -> dict[int, ScoreSummary]:
+        """Return the summaries of the shards that an earlier run has left whole, by their numbers."""
+        there = {number: read_summary(path) for number, path in enumerate(self.paths, 1)}
+        return {number: replace(each, resumed=each.records) for number, each in there.items() if each}
 
     def score(
         self,
@@ -154,6 +164,21 @@ def survey(reader: VcfReader, genome: Genome, options: ScoreOptions, output: Out
     census = census_of(seen())
     assembly.check_at_end()
     return Survey(census, dict(checker.found.faults))
+
+
+def summary_of(
+    done: Mapping[int, ScoreSummary],
+    found: Survey,
+    options: ScoreOptions,
+    out: str | os.PathLike[str] | None,
+    seconds: float,
+) -> ScoreSummary:
+    """Return what was done in all: the sum of the shards, and the faults of the whole file."""
+    whole = sum_of([done[number] for number in sorted(done)], options.exact_sample)
+    whole.faults = found.faults
+    whole.output = None if is_stdout(out) else str(out)
+    whole.seconds = seconds
+    return whole
 
 
 def parts_in(folder: Path, suffix: str, of: int, census: Census) -> tuple[Part, ...]:
