@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genomix_kernels.dispatch import choose, implementations
-from genomix_kernels.fftconv import fftconv, split_cuda, split_passes, split_rows
+from genomix_kernels.fftconv import fftconv, kept_spectra, split_cuda, split_passes, split_rows
 from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 from genomix_kernels.fftconv.onepass_cuda import OLDEST_CAPABILITY, Split
 from genomix_kernels.fftconv.reference import fftconv_reference
@@ -141,6 +141,27 @@ def test_output_and_gradients_on_the_cpu(
     monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 0)
     monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
+
+
+@pytest.mark.parametrize(("largest", "n_made"), [(1 << 30, 1), (0, 0)], ids=["kept", "too large to be kept"])
+def test_a_frozen_filter_is_transformed_once_or_on_the_way(
+    largest: int, n_made: int, emulate: Emulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = _use(SMALL, emulate, monkeypatch)
+    monkeypatch.setattr(kept_spectra, "LARGEST", largest)
+    made = []
+
+    def make(h: Tensor, seqlen: int) -> Tensor:
+        made.append(h)
+        return spectrum(h, seqlen)
+
+    monkeypatch.setattr(split_cuda, "spectrum", make)
+    case = make_case((1, 1, size, 17), torch.bfloat16, gates=False)
+    u, h, skip = (case[name] for name in ("u", "h", "skip"))
+    wanted = convolve(u, spectrum(h, size), skip)
+    for _ in range(2):
+        assert torch.equal(fftconv_cuda(u, h, skip, keeps_spectrum=True, is_split=True), wanted)
+    assert len(made) == n_made
 
 
 @pytest.mark.parametrize("asked", [("u",), ("pre_gate", "h"), ("h",)], ids="+".join)

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from genomix_kernels.cuda_support import why_not_cuda
 from genomix_kernels.fftconv import onepass_cuda, phased_cuda, phased_fine_cuda, split_cuda, split_plan
-from genomix_kernels.fftconv.kept_spectra import spectrum_of
+from genomix_kernels.fftconv.kept_spectra import can_be_kept, spectrum_of
 from genomix_kernels.fftconv.phased_plan import LONGEST
 from genomix_kernels.triton_support import launched_on, with_unit_stride
 
@@ -120,7 +120,11 @@ class _LongConvolution(torch.autograd.Function):
         seqlen = u.shape[-1]
         ungated = torch.empty_like(u, memory_format=torch.contiguous_format) if keeps_ungated else None
         with launched_on(u):
-            if kernels is split_cuda and not keeps_spectrum and split_cuda.takes_filter(u):
+            if (
+                kernels is split_cuda
+                and _is_made_anew(h, seqlen, keeps_spectrum)
+                and split_cuda.takes_filter(u)
+            ):
                 y, prepared = split_cuda.convolve_with(
                     u, h, skip.float(), pre_gate, post_gate, leaves_spectrum=leaves_spectrum, second=ungated
                 )
@@ -147,9 +151,8 @@ class _LongConvolution(torch.autograd.Function):
             else:
                 du, d_pre, dh = _composed_backward(ctx, u, pre_gate, post_gate, skip, prepared, dy)
                 d_post = None if ungated is None else dy * ungated
-        d_skip = (
-            None if dh is None else dh[:, 0].to(skip.dtype, copy=True)
-        )  # a view would keep others from taking dh
+        # a copy: a view would keep the parameter from taking dh itself as its gradient
+        d_skip = None if dh is None else dh[:, 0].to(skip.dtype, copy=True)
         d_h = None if dh is None else dh.to(ctx.filter_dtype)
         return du, d_pre, d_post, d_h, d_skip, None, None, None, None
 
@@ -179,6 +182,11 @@ def _composed_backward(
     if needs_h or needs_skip:
         dh = kernels.filter_gradient(u, dy, ctx.filter_len, pre_gate, post_gate)
     return du, d_pre, dh
+
+
+def _is_made_anew(h: Tensor, seqlen: int, keeps: bool) -> bool:
+    """Return whether a filter in pieces is transformed for one call, though it may be asked to be kept."""
+    return not keeps or not can_be_kept(h, split_cuda.spectrum_bytes(len(h), seqlen))
 
 
 def _spectrum(h: Tensor, seqlen: int, dtype: torch.dtype, kernels: ModuleType, keeps: bool) -> Tensor:

@@ -16,6 +16,14 @@ _kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """By filter: of which version of it, made how, and the transform."""
 
 
+def can_be_kept(h: Tensor, nbytes: int) -> bool:
+    """Return whether a transform of so many bytes would be kept.
+
+    Nothing is of a tensor of inference mode, which does not tell when it changes.
+    """
+    return not h.is_inference() and nbytes <= LARGEST
+
+
 def spectrum_of(h: Tensor, made_as: Hashable, make: Callable[[], Tensor], keeps: bool) -> Tensor:
     """Return what ``make`` does, or what it did before for this very tensor.
 
@@ -25,14 +33,13 @@ def spectrum_of(h: Tensor, made_as: Hashable, make: Callable[[], Tensor], keeps:
         make: Makes the transform.
         keeps: Whether to keep it; False also takes no kept one.
     """
-    # a tensor of inference mode does not tell when it changes: nothing is kept of it
-    if not keeps or h.is_inference():
+    if not keeps or not can_be_kept(h, 0):
         return make()
     key = (h._version, made_as)
     if h in _kept and _kept[h][0] == key:
         kept: Tensor = _kept[h][1]
         return kept
     spectrum = make()
-    if spectrum.nbytes <= LARGEST:
+    if can_be_kept(h, spectrum.nbytes):
         _kept[h] = (key, spectrum)
     return spectrum

@@ -107,6 +107,12 @@ def convolve(
     return y
 
 
+def spectrum_bytes(channels: int, seqlen: int) -> int:
+    """Return the bytes of `spectrum` of so many filters."""
+    plan = plan_for(seqlen)
+    return 4 * channels * plan.segments * plan.words_of_filter
+
+
 def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
     """Return whether `convolve_with` serves: shared memory has room for filters, and they are enough."""
     plan, (batch, channels, _seqlen) = plan_for(u.shape[-1]), u.shape

@@ -25,7 +25,10 @@ THREADS = 128
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _SEGMENTS = (
     PACKAGE / "cuda" / "element.cuh",
-    *(FOLDER / f"{part}.cuh" for part in ("onepass_tile", "onepass_signals", "split_segments")),
+    *(
+        FOLDER / f"{part}.cuh"
+        for part in ("onepass_tile", "onepass_signals", "split_sectors", "split_segments")
+    ),
 )
 COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
 COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
@@ -41,16 +44,13 @@ def taking_apart(
 ) -> Callable[[Tensor, int, int], Tensor]:
     """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
-    defines = _defines(plan, x, gate) | {
-        "HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter),
-    }  # fmt: skip
+    defines = _defines(plan, 3, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
     if plan.is_staged:
         source, matrix = STAGED_COLUMNS, tables_of_stages(x.device, is_backward=False)
         # a line of 64 tokens of each segment
         shared = 128 + 64 * plan.segments * sum(y.element_size() for y in (x, gate) if y is not None)
     else:
         source, matrix, shared = COLUMNS, matrix_of_columns(plan.segments, x.device), 0
-        defines["BLOCKS"] = max(3, _blocks_of_gpu(plan))
     strides = strides_of_rows(x, gate)
 
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
@@ -73,7 +73,7 @@ def putting_together(
 ) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``y`` (B, D, L) from one on from planes and scales."""
     batch = y.shape[0]
-    defines = _defines(plan, y, post_gate, second, second_gate) | {
+    defines = _defines(plan, 3 if plan.is_staged else 2, y, post_gate, second, second_gate) | {
         "HAS_POST": int(post_gate is not None), "SECOND": 0 if second is None else 1 if second_gate is None else 2,
     }  # fmt: skip
     source, matrix, shared = _back(plan, COMBINE, STAGED_COMBINE, y.device)
@@ -90,7 +90,7 @@ def putting_together(
 
 def summing(plan: Plan, dh: Tensor, batch: int) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``dh`` (D, K), in fp32, from planes and scales of their rows of a batch."""
-    defines = _defines(plan, dh) | {"BLOCKS": min(_blocks_of_gpu(plan), 2 if plan.is_staged else 4)}
+    defines = _defines(plan, 2, dh)
     source, matrix, shared = _back(plan, SUM, STAGED_SUM, dh.device)
 
     def sum_up(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
@@ -115,22 +115,20 @@ def groups_of(plan: Plan, planes_of_channel: int, channels: int) -> list[tuple[i
     return [(first, min(at_once, channels - first)) for first in range(0, channels, at_once)]
 
 
-def _defines(plan: Plan, *signals: Tensor | None) -> dict[str, int | str]:
+def _defines(plan: Plan, blocks: int, *signals: Tensor | None) -> dict[str, int | str]:
+    """Return macros; ``blocks`` is how many a multiprocessor shall hold where a lane's pieces take most registers."""
     rows = [x for x in signals if x is not None]
     at_once = 16 // rows[0].element_size()
     is_aligned = all(
         x.data_ptr() % 16 == 0 and all(n % at_once == 0 for n in (x.shape[-1], *x.stride()[:-1]))
         for x in rows
     )
+    if plan.segments <= 32:
+        blocks = 4 if plan.segments <= 16 else 3
     return plan.defines | {
         "SEGMENTS": plan.segments, "VECTOR": at_once if is_aligned else 1,
-        "FP16": int(rows[0].dtype is torch.float16), "BLOCKS": _blocks_of_gpu(plan),
+        "FP16": int(rows[0].dtype is torch.float16), "BLOCKS": blocks,
     }  # fmt: skip
-
-
-def _blocks_of_gpu(plan: Plan) -> int:
-    """Return how many blocks of rows in pieces a multiprocessor shall hold: registers are for the pieces of a lane."""
-    return 4 if plan.segments <= 16 else 3 if plan.segments <= 32 or plan.is_staged else 2
 
 
 def _blocks(plan: Plan, rows: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
 
 // Ask for what the same block of a residue that is `ahead` further will begin with, when all blocks before it have begun.
 DEVICE void prefetch_ahead(const u32* z, i64 stride, i64 residue, i64 ahead, const Row& row) {
-    if (ahead > 0 && residue + ahead < SEGMENTS) prefetch_bytes(z + ahead * stride + M * row.rank, 4 * M, thread_index(), 32 * W);
+    if (residue + ahead < SEGMENTS) prefetch_bytes(z + ahead * stride + M * row.rank, 4 * M, thread_index(), 32 * W);
 }
 
 #if CLUSTER > 1

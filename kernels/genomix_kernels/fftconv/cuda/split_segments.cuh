@@ -60,28 +60,11 @@ DEVICE void as_factors(const u32 (&words)[2][COUNT], float by, u32 (&right)[COUN
     }
 }
 
-// Eight values of each lane, neighbours of those of the next: a lane's first four of what a pair of lanes writes at once,
-// and of what it writes then, so that either fills sectors of 32 bytes.
-DEVICE void as_sectors(const float (&v)[TOKENS], float (&first)[4], float (&second)[4]) {
-    const bool is_odd = thread_index() % 2 == 1;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const float theirs = shuffle_xor(is_odd ? v[i] : v[4 + i], 1);
-        first[i] = is_odd ? theirs : v[i], second[i] = is_odd ? v[4 + i] : theirs;
-    }
-}
-
-// Those of four lanes from `to` on. Pairs of lanes exchange halves of their 8 words, so that what they write at once fills
-// sectors of 32 bytes.
+// Those of four lanes from `to` on
 DEVICE void write_words(u32* to, const u32 (&x)[TOKENS], bool is_one) {
     const int t = thread_index() % 4;
-    const bool is_odd = t % 2 == 1;
     u32 first[4], second[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const u32 theirs = as_bits(shuffle_xor(as_float(is_odd ? x[i] : x[4 + i]), 1));
-        first[i] = is_odd ? theirs : x[i], second[i] = is_odd ? x[4 + i] : theirs;
-    }
+    as_sectors(x, first, second);
     to += 16 * (t / 2) + 4 * (t % 2);
     if (is_one) write_words(to, first), write_words(to + 8, second);
 }

@@ -83,9 +83,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
             }
     forward(re, im, tables);
     u32 loudest = 0u;
-    // of each lane's residues 8 neighbouring words; pairs of lanes exchange halves of them, so that what they write at once fills
-    // sectors of 32 bytes
-    const bool is_odd = at.t % 2 == 1;
+    // 8 neighbouring words of each lane's residues
     u32* to = planes + row * SEGMENTS * row_words + first_of_warp() + 4 * (at.t % 2);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -101,13 +99,9 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
 #pragma unroll
             for (int pair = 0; pair < 2; ++pair) {
                 u32 first[4], second[4];
-#pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    const u32 theirs = as_bits(shuffle_xor(as_float(is_odd ? x[pair][k] : x[pair][4 + k]), 1));
-                    first[k] = is_odd ? theirs : x[pair][k], second[k] = is_odd ? x[pair][4 + k] : theirs;
-                }
+                as_sectors(x[pair], first, second);
                 // the even lane's residue, then the odd one's, of a k2 that is 2 further
-                u32* place = to + (at.residue(i, pair) - (is_odd ? 32 : 0)) * row_words + 16 * P * part;
+                u32* place = to + (at.residue(i, pair) - 32 * (at.t % 2)) * row_words + 16 * P * part;
                 *reinterpret_cast<uint4*>(place) = make_uint4(first[0], first[1], first[2], first[3]);
                 *reinterpret_cast<uint4*>(place + 32 * row_words) = make_uint4(second[0], second[1], second[2], second[3]);
             }
