@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genomix.inference.batches import Batch, batches
 from genomix.inference.causal import PREFILL_CHUNK, extend_in_chunks
 from genomix.models.families import AnyLanguageModel
+from genomix.models.stripedhyena2.model import ResidualStream
 from genomix_data.alphabet import reverse_complement
 from genomix_data.errors import ConfigError, preview
 from genomix_data.tokenizers import Tokenizer
@@ -197,7 +198,8 @@ def _captured(model: nn.Module, layer: str | None) -> Iterator[Callable[[], Tens
     latest: list[Tensor] = []
 
     def keep(output: Any) -> None:
-        latest[:] = [output[0] if isinstance(output, tuple) else output]
+        found = output[0] if isinstance(output, tuple) else output
+        latest[:] = [found.total if isinstance(found, ResidualStream) else found]
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
         keep(output)

@@ -4,6 +4,8 @@
 Source: Ku et al. 2025, arXiv:2503.01868; Brixi et al. 2025 (Evo 2).
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -101,12 +103,11 @@ class StripedHyena2(nn.Module):
             state: Of `init_state` or an earlier `extend`.
             keep: False at padding before the first token of a sequence; its outputs mean nothing.
         """
-        x = self.embedding(ids.long())
-        after = []
+        stream, after = ResidualStream(self.embedding(ids.long())), []
         for block, before in zip(self._blocks(), state, strict=True):
-            x, remembered = block.extend(x, before, keep)
+            stream, remembered = block.extend(stream, before, keep)
             after.append(remembered)
-        return self.norm(x), after
+        return stream.normed(self.norm)[0], after
 
     def finish(
         self, ids: Int[Tensor, "N L"], state: ModelState, rows: Int[Tensor, " N"] | None = None
@@ -121,11 +122,10 @@ class StripedHyena2(nn.Module):
         seqlen = ids.shape[1]
         # any token may follow, as nothing is made of it: one length for all mixers, where each would have to pad
         ids = F.pad(ids, (0, -seqlen % WHOLE_VECTORS.get(ids.device.type, 1)))
-        x = self.embedding(ids.long())
+        stream = ResidualStream(self.embedding(ids.long()))
         for block, before in zip(self._blocks(), state, strict=True):
-            x = block.finish(x, before, rows)
-        normed: Tensor = self.norm(x)
-        return normed[:, :seqlen]
+            stream = block.finish(stream, before, rows)
+        return stream.normed(self.norm)[0][:, :seqlen]
 
     def step(self, ids: Int[Tensor, "B 1"], state: ModelState) -> Float[Tensor, "B 1 D"]:
         """Return the hidden state of one more token; the state, which must have room, is changed in place."""
@@ -179,17 +179,19 @@ class Block(nn.Module):
         )
 
     def extend(
-        self, x: Float[Tensor, "B L D"], state: MixerState, keep: Bool[Tensor, "B L"] | None
-    ) -> tuple[Float[Tensor, "B L D"], MixerState]:
+        self, stream: "ResidualStream", state: MixerState, keep: Bool[Tensor, "B L"] | None
+    ) -> "tuple[ResidualStream, MixerState]":
         """Return the residual stream at L more tokens, and the mixer's state after them."""
-        mixed, after = self.mixer.extend(self.pre_norm(x, for_products=True), state, keep)
-        return self._mlp(x, mixed), after
+        normed, x = stream.normed(self.pre_norm, for_products=True)
+        mixed, after = self.mixer.extend(normed, state, keep)
+        return self._carried(x, mixed), after
 
     def finish(
-        self, x: Float[Tensor, "N L D"], state: MixerState, rows: Int[Tensor, " N"] | None
-    ) -> Float[Tensor, "N L D"]:
+        self, stream: "ResidualStream", state: MixerState, rows: Int[Tensor, " N"] | None
+    ) -> "ResidualStream":
         """Return the residual stream at L more tokens that nothing follows."""
-        return self._mlp(x, self.mixer.finish(self.pre_norm(x, for_products=True), state, rows))
+        normed, x = stream.normed(self.pre_norm, for_products=True)
+        return self._carried(x, self.mixer.finish(normed, state, rows))
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""
@@ -201,9 +203,31 @@ class Block(nn.Module):
         return mixed
 
     def _mlp(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        return self._carried(x, mixed).total
+
+    def _carried(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> "ResidualStream":
         normed, x = self.post_norm.add_and_norm(x, mixed, for_products=True)
-        y: Tensor = x + self.mlp(normed)
-        return y
+        return ResidualStream(x, self.mlp(normed))
+
+
+class ResidualStream(NamedTuple):
+    """``x + rest``, which the norm of the next block adds up: that spares a pass over memory."""
+
+    x: Float[Tensor, "B L D"]
+    rest: Float[Tensor, "B L D"] | None = None
+
+    @property
+    def total(self) -> Float[Tensor, "B L D"]:
+        """The stream itself."""
+        return self.x if self.rest is None else self.x + self.rest
+
+    def normed(
+        self, norm: "RMSNorm", *, for_products: bool = False
+    ) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B L D"]]:
+        """Return the normed stream, and the stream."""
+        if self.rest is None:
+            return norm(x := self.x, for_products=for_products), x
+        return norm.add_and_norm(self.x, self.rest, for_products=for_products)
 
 
 class RMSNorm(nn.Module):
