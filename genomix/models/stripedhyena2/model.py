@@ -195,7 +195,7 @@ class Block(nn.Module):
 
     def step(self, x: Float[Tensor, "B 1 D"], state: MixerState) -> Float[Tensor, "B 1 D"]:
         """Return the residual stream at one more token; the mixer's state is changed in place."""
-        normed, x = self.post_norm.add_and_norm(x, self.mixer.step(self.pre_norm(x), state))
+        normed, x = self.post_norm(x, self.mixer.step(self.pre_norm(x), state))
         return self.mlp.step(normed, x)
 
     def _mixed(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
@@ -206,7 +206,7 @@ class Block(nn.Module):
         return self._carried(x, mixed).total
 
     def _carried(self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]) -> "ResidualStream":
-        normed, x = self.post_norm.add_and_norm(x, mixed, for_products=True)
+        normed, x = self.post_norm(x, mixed, for_products=True)
         return ResidualStream(x, self.mlp(normed))
 
 
@@ -226,8 +226,9 @@ class ResidualStream(NamedTuple):
     ) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B L D"]]:
         """Return the normed stream, and the stream."""
         if self.rest is None:
-            return norm(x := self.x, for_products=for_products), x
-        return norm.add_and_norm(self.x, self.rest, for_products=for_products)
+            return norm(self.x, for_products=for_products), self.x
+        normed, total = norm(self.x, self.rest, for_products=for_products)
+        return normed, total
 
 
 class RMSNorm(nn.Module):
@@ -240,30 +241,25 @@ class RMSNorm(nn.Module):
         self.eps_outside_root = config.norm_eps_outside_root
 
     def forward(
-        self, x: Float[Tensor, "*shape D"], *, for_products: bool = False
-    ) -> Float[Tensor, "*shape D"]:
-        """Return the normed features; computed in fp32.
+        self,
+        x: Float[Tensor, "*shape D"],
+        rest: Float[Tensor, "*shape D"] | None = None,
+        *,
+        for_products: bool = False,
+    ) -> Float[Tensor, "*shape D"] | tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
+        """Return the normed features, computed in fp32; with ``rest`` those of the sum, and the sum.
 
         Args:
             x: Features.
+            rest: What is added to them first.
             for_products: Only matrix products read them: under autocast they are rounded to its dtype at once, as each
                 product would by itself. Otherwise they have the dtype of ``x``.
         """
         dtype = _dtype_of_products(x) if for_products else None
-        return rms_norm(x, self.scale, eps=self.eps, eps_outside_root=self.eps_outside_root, out_dtype=dtype)
-
-    def add_and_norm(
-        self, x: Float[Tensor, "*shape D"], residual: Float[Tensor, "*shape D"], *, for_products: bool = False
-    ) -> tuple[Float[Tensor, "*shape D"], Float[Tensor, "*shape D"]]:
-        """Return the normed sum of two streams, as `forward` does, and the sum."""
-        return add_rms_norm(
-            x,
-            residual,
-            self.scale,
-            eps=self.eps,
-            eps_outside_root=self.eps_outside_root,
-            out_dtype=_dtype_of_products(x) if for_products else None,
-        )
+        eps, outside = self.eps, self.eps_outside_root
+        if rest is None:
+            return rms_norm(x, self.scale, eps=eps, eps_outside_root=outside, out_dtype=dtype)
+        return add_rms_norm(x, rest, self.scale, eps=eps, eps_outside_root=outside, out_dtype=dtype)
 
 
 def _dtype_of_products(x: Tensor) -> torch.dtype | None:
