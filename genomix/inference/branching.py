@@ -64,11 +64,14 @@ class Branches:
         start: Tokens that they share with their trunks, at least one.
         rows: The trunk of each, as a row of the batch of trunks.
         ids: Their tokens from position ``start`` on, ``(N, L)``, L at least 2; not beyond the end of the trunks.
+        is_one_each: Whether ``rows`` are those of the batch in their order, one branch of each trunk; it spares a copy
+            of what is remembered of the trunks.
     """
 
     start: int
     rows: Int[Tensor, " N"]
     ids: Int[Tensor, "N L"]
+    is_one_each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def _by_state(
             pieces.append(piece)
             state = after
         begin = those.start
-        yield index, _finish(model, those.ids, state, chunk, begin, those.rows)
+        yield index, _finish(model, those.ids, state, chunk, begin, those)
     pieces.append(_finish(model, trunks[:, begin:], state, chunk, begin, note=note))
     if probes is not None:
         yield PROBES, model.logits(torch.cat(probed))
@@ -166,20 +169,21 @@ def _finish(
     state: ModelState,
     chunk: int,
     begin: int,
-    rows: Int[Tensor, " N"] | None = None,
+    those: Branches | None = None,
     note: Callable[[Tensor, int], None] | None = None,
 ) -> Float[Tensor, "N M"]:
     """Feed all tokens but the last, after which nothing comes; return ``log p`` of the token after each.
 
-    With ``rows`` the state is left unchanged; without, what it has room for behind its length may be written to.
+    Of branches the state is left unchanged; else what it has room for behind its length may be written to.
     """
+    rows = None if those is None or those.is_one_each else those.rows
     # a last chunk that is a little longer is better than one that is very short
     n_walked = max(0, (ids.shape[1] - 2 - chunk // OVERHANG) // chunk * chunk)
     pieces: list[Tensor] = []
     if n_walked:
-        if rows is not None:
-            room = model.init_state(len(rows), max_len=begin + n_walked)
-            state = [fork_into(each, rows, empty) for each, empty in zip(state, room, strict=True)]
+        if those is not None:
+            room = model.init_state(len(ids), max_len=begin + n_walked)
+            state = [fork_into(each, those.rows, empty) for each, empty in zip(state, room, strict=True)]
             rows = None
         for piece, after in _walk(model, ids[:, : n_walked + 1], state, chunk, begin, note):
             pieces.append(piece)

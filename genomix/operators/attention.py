@@ -67,7 +67,12 @@ class RotaryAttention(KeepsPrecision):
     def init_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype, max_len: int | None = None
     ) -> MixerState:
-        """Return an empty cache with room for ``max_len`` tokens; it grows by doubling where that is not enough."""
+        """Return an empty cache with room for ``max_len`` tokens; it grows by doubling where that is not enough.
+
+        Under autocast it has the dtype of keys and values there, and is for tokens that are run under it as well.
+        """
+        if torch.is_autocast_enabled(device.type) and dtype is torch.float32:
+            dtype = torch.get_autocast_dtype(device.type)
         room = (batch_size, self.n_heads, max_len or 0, self.head_dim)
         zeros = torch.zeros(batch_size, dtype=torch.long, device=device)
         return {
@@ -95,7 +100,7 @@ class RotaryAttention(KeepsPrecision):
         q, k, v = self._project(x, _positions(old, new, start, has_padding))
         keys = write_past(state["keys"], k, old, dim=2)
         values = write_past(state["values"], v, old, dim=2)
-        # under autocast a cache has more digits
+        # a cache from before autocast began has more digits
         seen = keys[:, :, : old + new].to(q.dtype), values[:, :, : old + new].to(q.dtype)
         y = attend(q, *seen, start if has_padding else None)
         after = {"keys": keys, "values": values, "length": state["length"] + new, "start": start}

@@ -145,7 +145,8 @@ class _Runner:
             numbers = torch.arange(job.n_trunks, len(ids), device=ids.device)
             ids[numbers, self._offset[whole]] = self._alt_ids[whole]
         branches = [
-            self._branches(job, rows, given) for rows, given in zip(branch_rows, job.branches, strict=True)
+            self._branches(job, rows, given, len(ids))
+            for rows, given in zip(branch_rows, job.branches, strict=True)
         ]
         probes, probed = self._probes(job, places)
         for index, values in self._engine.log_likelihoods(ids, branches, probes):
@@ -181,13 +182,14 @@ class _Runner:
         before = (self._begin[rows] - 1 - branch.start).clamp_min(0)
         self.sums[2, rows] = total[numbers, last] - total[numbers, before]
 
-    def _branches(self, job: SubstitutionJob, rows: Tensor, given: Ints) -> Branches:
+    def _branches(self, job: SubstitutionJob, rows: Tensor, given: Ints, n_in_batch: int) -> Branches:
         start = int(self._windows.start[given[0]])
         length = int(self._windows.end[given[0]]) - start
         ids = self._rows_of_buffer(self._at[rows] + start, length)
         ids[torch.arange(len(rows), device=ids.device), self._offset[rows] - start] = self._alt_ids[rows]
         of_batch = np.searchsorted(job.trunks, self._windows.trunk[given])
-        return Branches(start, self._on_device(of_batch), ids)
+        is_one_each = np.array_equal(of_batch, np.arange(n_in_batch))
+        return Branches(start, self._on_device(of_batch), ids, is_one_each)
 
     def _probes(self, job: SubstitutionJob, places: Ints) -> tuple[Probes | None, tuple[Ints, Ints]]:
         """Return the places that predict substituted bases, and for which rows each does."""

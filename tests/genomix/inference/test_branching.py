@@ -1,5 +1,7 @@
 """Branches of a shared beginning have the log-likelihoods that they have alone, for both ways to share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -109,6 +111,22 @@ def test_branches_on_the_gpu() -> None:
                 (x.cpu().double() - expected).square().mean().sqrt() for x in (found[index], whole)
             )
             assert error < 1.5 * of_whole, f"{error:.2e}, of whole sequences {of_whole:.2e}"
+
+
+@pytest.mark.parametrize("chunk", [16, 4096])
+@torch.inference_mode()
+def test_one_branch_of_each_trunk_is_not_copied(model: HyenaDNA | StripedHyena2, chunk: int) -> None:
+    trunks, other = _tokens(3, SEQLEN), _tokens(3, SEQLEN).flip(0)
+    rows = torch.arange(3)
+    before, after = (Branches(start, rows, other[:, start:]) for start in (7, 40))
+    expected = dict(branch_log_likelihood(model, trunks, [before, after], chunk=chunk))
+    found = dict(
+        branch_log_likelihood(
+            model, trunks, [replace(each, is_one_each=True) for each in (before, after)], chunk=chunk
+        )
+    )
+    for index, values in expected.items():
+        assert torch.equal(found[index], values)
 
 
 @torch.inference_mode()
