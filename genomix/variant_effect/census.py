@@ -42,10 +42,9 @@ def census_of(records: Iterable[Record]) -> Census:
     hashed = hashlib.blake2b(digest_size=DIGEST_BYTES)
     rows: list[int] = []
     n_records = 0
-    for record in records:
-        if n_records % BLOCK_RECORDS == 0:
+    for n_records, record in enumerate(records, 1):
+        if (n_records - 1) % BLOCK_RECORDS == 0:
             rows.append(0)
-        n_records += 1
         rows[-1] += rows_of(record)
         if isinstance(record, VcfRecord):
             hashed.update(b"\t".join(record.columns) + b"\n")
@@ -57,7 +56,7 @@ def census_of(records: Iterable[Record]) -> Census:
 
 def rows_of(record: Record) -> int:
     """Return how many rows of a table a record has: one an ALT allele, at least one."""
-    return max(1, len(record.alts))
+    return len(record.alts) or 1
 
 
 def site_of(record: Record) -> Site:

@@ -163,9 +163,14 @@ def _merge_vcf(
         with writer as sink:
             for reader, part in zip(readers, parts, strict=True):
                 n_of_part = 0
-                for record in reader:
-                    sink.write(record, {})
-                    n_of_part += 1
+                if kind in ("v", "z") and reader.is_text and not what.write_index:
+                    for line in reader.lines():
+                        sink.copy(line)
+                        n_of_part += 1
+                else:
+                    for record in reader:
+                        sink.write(record, {})
+                        n_of_part += 1
                 if reader.lacks_line_end:
                     raise InputFileError(f"the last record of {part.path.name} is cut. {_AGAIN}")
                 _check_whole(part, n_of_part, part.shard.written, "records")

@@ -149,15 +149,17 @@ def survey(reader: VcfReader, genome: Genome, options: ScoreOptions, output: Out
     ahead = Planner(genome, assembly.without_judgement(), DEFAULT_WINDOW, ScoreOptions())
     checker = ConformanceChecker(reader.header, reader.name)
     order = FileSink(None, compress=False, index=output.index_format if output.write_index else None)
-    some_need_no_order = output.write_index and options.check_ref == "x"
+    needs_order, drops_some = output.write_index, options.check_ref == "x"
 
     def seen() -> Iterator[Record]:
+        last = None
         for record in checker.watch(reader, CHECKED_FIRST):
-            if assembly.is_judged:
-                assembly.resolve(record.chrom)
-            else:
+            if not assembly.is_judged:
                 planner.check_ref(site_of(record))
-            if not (some_need_no_order and ahead.is_mismatch(site_of(record))):
+            elif record.chrom != last:
+                last = record.chrom
+                assembly.resolve(last)
+            if needs_order and not (drops_some and ahead.is_mismatch(site_of(record))):
                 order.check_order(record.chrom, record.pos, record.where)
             yield record
 

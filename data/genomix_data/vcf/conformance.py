@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from genomix_data.errors import GenomixError
 from genomix_data.variant import Variant
@@ -69,10 +70,12 @@ class ConformanceChecker:
 
     def watch(self, reader: VcfReader, n_first: int) -> Iterator[VcfRecord | BcfRecord]:
         """Yield the records of ``reader`` as they come, with a look at the first of them and at the end."""
-        for number, record in enumerate(reader):
-            if number < n_first and isinstance(record, VcfRecord):
+        records = iter(reader)
+        for record in islice(records, n_first):
+            if isinstance(record, VcfRecord):
                 self.check(record)
             yield record
+        yield from records
         self.check_end(reader)
 
     def check_end(self, reader: VcfReader) -> None:

@@ -153,6 +153,30 @@ class VcfReader:
             raise truncated(self.name, str(error)) from error
         self._check_end()
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the file is text; BCF is not."""
+        return self.dictionary is None and self._bcf is None
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the records of a text file, each closed by a line feed; nothing in them is looked at.
+
+        Raises:
+            InputFileError: where the file is cut.
+        """
+        assert self.is_text, "BCF has no lines"
+        assert self.targets is None, "targets would have to be looked for"
+        raw = b"\n"
+        try:
+            for raw in self._source.plain:
+                line = raw.rstrip(b"\r\n")
+                if line:
+                    yield line + b"\n"
+        except READ_FAILURES as error:
+            raise truncated(self.name, str(error)) from error
+        self.lacks_line_end = self.lacks_line_end or not raw.endswith(b"\n")
+        self._check_end()
+
     def _records(self) -> Iterator[VcfRecord | BcfRecord]:
         if self.dictionary is not None:
             return read_bcf_records(self._source.plain, self.dictionary, self.name)

@@ -19,29 +19,30 @@ class VcfRecord:
     Attributes:
         chrom: Contig name as the file spells it.
         pos: 1-based position; 0 is the telomere before the first base.
-        id: The ID column, ``.`` where there is none.
         ref: Reference allele as it came, case kept.
         alts: ALT alleles in order; empty where the column is ``.``.
         where: ``file:line`` for messages.
         columns: The eight fixed columns as bytes, and FORMAT with all samples as the ninth where present.
     """
 
-    __slots__ = ("alts", "chrom", "columns", "id", "pos", "ref", "where")
+    __slots__ = ("alts", "chrom", "columns", "pos", "ref", "where")
 
     def __init__(self, columns: list[bytes], where: str) -> None:
         self.columns = columns
         self.where = where
-        digits = columns[1].removeprefix(b"-")
+        pos = columns[1]
+        digits = pos.removeprefix(b"-")
         # int() takes 1_000 and a blank too, which would be scored at a place that nobody wrote down.
         if not (digits.isdigit() and len(digits) <= 18):
             raise InputFileError(
-                f"{where}: POS is {_text(columns[1])[:40]!r}; expected a whole number, 1 for the first base."
+                f"{where}: POS is {_text(pos)[:40]!r}; expected a whole number, 1 for the first base."
             )
-        self.pos = int(columns[1])
-        self.chrom = _text(columns[0])
-        self.id = _text(columns[2])
-        self.ref = _text(columns[3])
-        self.alts = () if columns[4] in (b".", b"") else tuple(_text(columns[4]).split(","))
+        self.pos = int(pos)
+        # `_text` spelled out: this is a good part of reading a file
+        self.chrom = columns[0].decode("utf-8", "surrogateescape")
+        self.ref = columns[3].decode("utf-8", "surrogateescape")
+        alts = columns[4]
+        self.alts = () if alts in (b".", b"") else tuple(alts.decode("utf-8", "surrogateescape").split(","))
 
     @classmethod
     def from_line(cls, line: bytes, where: str, n_samples: int) -> "VcfRecord":
@@ -65,6 +66,11 @@ class VcfRecord:
                 "The file may be cut or edited by hand."
             )
         return cls(columns, where)
+
+    @property
+    def id(self) -> str:
+        """The ID column, ``.`` where there is none."""
+        return _text(self.columns[2])
 
     @property
     def n_bytes(self) -> int:

@@ -114,6 +114,10 @@ class VcfWriter:
             self._used.info.update(dict.fromkeys(values, True))
         self._sink.write(record.annotated(values, self._drop_prefix))
 
+    def copy(self, line: bytes) -> None:
+        """Write a line of text as it is, to a text file that gets no index."""
+        self._sink.write(line)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -11,7 +11,7 @@ from genomix_kernels.hyena_gated.filters import HyenaState, Taps
 from genomix_kernels.hyena_gated.modal_autograd import contiguous, tail_of
 from genomix_kernels.hyena_gated.reference import fir_reference, streams
 from genomix_kernels.hyena_gated.streams import Streams, streams_of
-from genomix_kernels.triton_support import launched_on, with_unit_stride
+from genomix_kernels.triton_support import launched_on, why_not_triton, with_unit_stride
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def hyena_fir(
     y: Tensor = _HyenaFir.apply(  # type: ignore[no-untyped-call]
         kernels, p, featurizer.h, inner.h, inner.skip, featurizer.order, inner.order, is_interleaved, state
     )
-    return y, _taps_state(p, featurizer, inner, is_interleaved, state) if wants_state else None
+    return y, taps_state(p, featurizer, inner, is_interleaved, state) if wants_state else None
 
 
 class _HyenaFir(torch.autograd.Function):
@@ -116,10 +116,19 @@ class _HyenaFir(torch.autograd.Function):
         )  # fmt: skip
 
 
-def _taps_state(
+def taps_state(
     p: Tensor, featurizer: Taps, inner: Taps, is_interleaved: bool, state: HyenaState | None
 ) -> HyenaState:
     """Return the state after ``p``: the gated inputs at its end are computed again from its last tokens."""
+    tensors = [p, featurizer.h, *(() if state is None else state)]
+    has_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    if inner.h.shape[1] > 1 and not has_gradient and why_not_triton(*tensors) is None:
+        from genomix_kernels.hyena_gated.last_inputs import last_inputs
+
+        (_, k, v), _ = streams_of(p, is_interleaved)
+        assert v is not None
+        m = last_inputs(k, v, featurizer, inner.h.shape[1] - 1, state, is_interleaved)
+        return HyenaState(tail_of(p, featurizer, state), m)
     reach, length = featurizer.h.shape[1] - 1, inner.h.shape[1] - 1
     seqlen = p.shape[-1]
     first = max(seqlen - length, 0)

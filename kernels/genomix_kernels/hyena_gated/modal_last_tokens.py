@@ -52,7 +52,7 @@ def add_last_tokens(
 
 
 @triton.jit
-def _filtered(
+def featurized_at(
     x_ptr, taps_ptr, tail_ptr, at, mask,
     F: tl.constexpr, IS_REVERSED: tl.constexpr, HAS_FEATURIZER: tl.constexpr, HAS_TAIL: tl.constexpr,
 ):  # fmt: skip
@@ -96,11 +96,11 @@ def add_last_tokens_kernel(
     for begin in range(first, seqlen, T):
         at = begin + tl.arange(0, T)
         is_token = at < seqlen
-        m = _filtered(
+        m = featurized_at(
             k_ptr, taps_ptr + k_row * F, k_tail, at, is_token, F, IS_REVERSED, HAS_FEATURIZER, HAS_TAIL
         )
         if HAS_GATE:
-            m *= _filtered(
+            m *= featurized_at(
                 v_ptr, taps_ptr + v_row * F, v_tail, at, is_token, F, IS_REVERSED, HAS_FEATURIZER, HAS_TAIL
             )
         m = m.to(k_ptr.dtype.element_ty).to(tl.float32)  # as the filter is given it
