@@ -20,16 +20,19 @@ def causal_fir_torch_blocked(
 ) -> Float[Tensor, "B D L"]:
     """As `causal_fir`; taps are rounded to the dtype of ``u``, products are summed in fp32 (fp64)."""
     batch, channels, seqlen = u.shape
+    taps = taps[:, :seqlen]  # further back there is nothing
     n_groups, filter_len = taps.shape
-    block = -(-(filter_len - 1) // 64) * 64
+    block = max(1, -(-(filter_len - 1) // 64)) * 64
     n_blocks = -(-seqlen // block)
     precise = torch.promote_types(u.dtype, torch.float32)  # so that the gradient of the taps is summed in it
     with torch.autocast(device_type=u.device.type, enabled=False):
         padded = F.pad(u, (block, n_blocks * block - seqlen))  # one block of zeros stands before the first
         # one product over both blocks: two would each be rounded
-        pairs = padded.unfold(-1, 2 * block, block).reshape(batch, n_groups, -1, 2 * block)
-        y = torch.matmul(pairs, _matrix(taps.to(precise), block).to(u.dtype))
-    y = y.reshape(batch, channels, n_blocks * block)[..., :seqlen]
+        pairs = padded.unfold(-1, 2 * block, block).unflatten(1, (n_groups, -1))  # (B, G, D/G, blocks, 2C)
+        # all sequences in one product, where each in its own would have a copy of the matrix
+        rows = pairs.transpose(0, 1).reshape(n_groups, -1, 2 * block)
+        y = torch.bmm(rows, _matrix(taps.to(precise), block).to(u.dtype))
+    y = y.unflatten(1, (batch, -1)).transpose(0, 1).reshape(batch, channels, n_blocks * block)[..., :seqlen]
     return y if bias is None else y + bias.to(u.dtype)[:, None]
 
 

@@ -54,14 +54,16 @@ def _whole_chunks(
 ) -> tuple[Num[Tensor, "B D L"], Num[Tensor, "B D N"]]:
     batch, channels, seqlen = u.shape
     n_chunks = seqlen // chunk
-    rows = u.reshape(batch, channels, n_chunks, chunk).transpose(0, 1)  # (D, B, c, C)
+    # all sequences of a channel in one product, where each in its own would have a copy of the matrix
+    rows = u.reshape(batch, channels, n_chunks, chunk).transpose(0, 1).flatten(1, 2)  # (D, B c, C)
     h = torch.einsum("dn,dnt->dt", weights, modes[..., :chunk])
     reach_out = weights[..., None] * modes[..., 1:]  # E: (D, N, C)
     remember = modes[..., :chunk].flip(-1).transpose(1, 2)  # V: (D, C, N)
-    summaries = torch.matmul(rows, remember[:, None])  # (D, B, c, N)
+    summaries = torch.bmm(rows, remember).unflatten(1, (batch, n_chunks))  # (D, B, c, N)
     states, final = _scan(summaries, a * chunk, start.transpose(0, 1))
-    y = torch.matmul(rows, _toeplitz(h)[:, None]) + torch.matmul(states, reach_out[:, None])
-    return y.transpose(0, 1).reshape(batch, channels, seqlen), final.transpose(0, 1)
+    y = torch.baddbmm(torch.bmm(rows, _toeplitz(h)), states.flatten(1, 2), reach_out)
+    y = y.unflatten(1, (batch, n_chunks)).transpose(0, 1)
+    return y.reshape(batch, channels, seqlen), final.transpose(0, 1)
 
 
 def _toeplitz(h: Num[Tensor, "D C"]) -> Num[Tensor, "D C C"]:
