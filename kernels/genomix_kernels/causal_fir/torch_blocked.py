@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from genomix_kernels.each_alone import products_alone
+
 SHORTEST = 17
 """Filters with fewer taps are faster as a depthwise convolution."""
 
@@ -28,11 +30,9 @@ def causal_fir_torch_blocked(
     with torch.autocast(device_type=u.device.type, enabled=False):
         padded = F.pad(u, (block, n_blocks * block - seqlen))  # one block of zeros stands before the first
         # one product over both blocks: two would each be rounded
-        pairs = padded.unfold(-1, 2 * block, block).unflatten(1, (n_groups, -1))  # (B, G, D/G, blocks, 2C)
-        # all sequences in one product, where each in its own would have a copy of the matrix
-        rows = pairs.transpose(0, 1).reshape(n_groups, -1, 2 * block)
-        y = torch.bmm(rows, _matrix(taps.to(precise), block).to(u.dtype))
-    y = y.unflatten(1, (batch, -1)).transpose(0, 1).reshape(batch, channels, n_blocks * block)[..., :seqlen]
+        pairs = padded.unfold(-1, 2 * block, block).reshape(batch, n_groups, -1, 2 * block)
+        y = products_alone(pairs, _matrix(taps.to(precise), block).to(u.dtype))
+    y = y.reshape(batch, channels, n_blocks * block)[..., :seqlen]
     return y if bias is None else y + bias.to(u.dtype)[:, None]
 
 

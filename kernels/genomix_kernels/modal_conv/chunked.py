@@ -11,6 +11,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
+from genomix_kernels.each_alone import products_alone
+
 CHUNK = 64
 """Inputs a chunk. The Toeplitz products cost 2 CHUNK flop an element, the states 4 N / CHUNK of memory each."""
 
@@ -54,16 +56,13 @@ def _whole_chunks(
 ) -> tuple[Num[Tensor, "B D L"], Num[Tensor, "B D N"]]:
     batch, channels, seqlen = u.shape
     n_chunks = seqlen // chunk
-    # all sequences of a channel in one product, where each in its own would have a copy of the matrix
-    rows = u.reshape(batch, channels, n_chunks, chunk).transpose(0, 1).flatten(1, 2)  # (D, B c, C)
+    rows = u.reshape(batch, channels, n_chunks, chunk)
     h = torch.einsum("dn,dnt->dt", weights, modes[..., :chunk])
     reach_out = weights[..., None] * modes[..., 1:]  # E: (D, N, C)
     remember = modes[..., :chunk].flip(-1).transpose(1, 2)  # V: (D, C, N)
-    summaries = torch.bmm(rows, remember).unflatten(1, (batch, n_chunks))  # (D, B, c, N)
-    states, final = _scan(summaries, a * chunk, start.transpose(0, 1))
-    y = torch.baddbmm(torch.bmm(rows, _toeplitz(h)), states.flatten(1, 2), reach_out)
-    y = y.unflatten(1, (batch, n_chunks)).transpose(0, 1)
-    return y.reshape(batch, channels, seqlen), final.transpose(0, 1)
+    states, final = _scan(products_alone(rows, remember), a * chunk, start)
+    y = products_alone(rows, _toeplitz(h)) + products_alone(states, reach_out)
+    return y.reshape(batch, channels, seqlen), final
 
 
 def _toeplitz(h: Num[Tensor, "D C"]) -> Num[Tensor, "D C C"]:
@@ -74,8 +73,8 @@ def _toeplitz(h: Num[Tensor, "D C"]) -> Num[Tensor, "D C C"]:
 
 
 def _scan(
-    summaries: Num[Tensor, "D B c N"], log_decay: Num[Tensor, "D N"], start: Num[Tensor, "D B N"]
-) -> tuple[Num[Tensor, "D B c N"], Num[Tensor, "D B N"]]:
+    summaries: Num[Tensor, "B D c N"], log_decay: Num[Tensor, "D N"], start: Num[Tensor, "B D N"]
+) -> tuple[Num[Tensor, "B D c N"], Num[Tensor, "B D N"]]:
     """Return the state before each chunk, and the one after the last: ``S_{c+1} = exp(log_decay) S_c + summary_c``."""
     states = torch.cat(
         [start[:, :, None], summaries], dim=2
@@ -83,7 +82,7 @@ def _scan(
     n_states = states.shape[2]
     reach = 1
     while reach < n_states:
-        decay = torch.exp(log_decay * reach)[:, None, None]
+        decay = torch.exp(log_decay * reach)[:, None]
         states = torch.cat(
             [states[:, :, :reach], states[:, :, reach:] + decay * states[:, :, :-reach]], dim=2
         )
