@@ -49,3 +49,13 @@ def clusters() -> None:
         pytest.skip("no CUDA device on this machine")
     if torch.cuda.get_device_capability() < OLDEST_WITH_CLUSTERS:
         pytest.skip("blocks of this GPU do not form clusters")
+
+
+@pytest.fixture
+def triton_device(device: str) -> str:
+    """A device that Triton's kernels run on: a GPU, or this CPU through the interpreter; skip where there is none."""
+    language = pytest.importorskip("triton.language")
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    if device == "cpu" and not isinstance(language.sum, interpreter.InterpretedFunction):
+        pytest.skip("Triton was imported without TRITON_INTERPRET=1")
+    return device

@@ -9,17 +9,7 @@ from genomix_kernels.hyena_gated.fir_autograd import taps_state
 from genomix_kernels.hyena_gated.streams import streams_of
 from genomix_kernels.testing import assert_close_to_reference
 
-triton = pytest.importorskip("triton")
-InterpretedFunction = pytest.importorskip("triton.runtime.interpreter").InterpretedFunction
-
 BATCH, CHANNELS, N_TAPS = 2, 4, 3
-
-
-@pytest.fixture
-def triton_device(device: str) -> str:
-    if device == "cpu" and not isinstance(triton.language.sum, InterpretedFunction):
-        pytest.skip("Triton was imported without TRITON_INTERPRET=1")
-    return device
 
 
 @pytest.mark.parametrize("has_state", [True, False], ids=["state", "no-state"])

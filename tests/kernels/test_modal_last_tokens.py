@@ -8,17 +8,7 @@ from genomix_kernels.hyena_gated import Modes, Taps
 from genomix_kernels.hyena_gated.modal_final import complete_state
 from genomix_kernels.testing import assert_close_to_reference
 
-triton = pytest.importorskip("triton")
-InterpretedFunction = pytest.importorskip("triton.runtime.interpreter").InterpretedFunction
-
 CHANNELS, N_TAPS = 5, 3
-
-
-@pytest.fixture
-def triton_device(device: str) -> str:
-    if device == "cpu" and not isinstance(triton.language.sum, InterpretedFunction):
-        pytest.skip("Triton was imported without TRITON_INTERPRET=1")
-    return device
 
 
 @pytest.mark.parametrize("has_gate", [True, False], ids=["gate", "no-gate"])

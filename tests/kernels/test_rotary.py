@@ -10,18 +10,10 @@ from genomix_kernels.rotary import rotary, rotary_tables
 from genomix_kernels.rotary.reference import rotary_reference
 from genomix_kernels.testing import assert_close_to_reference, check_against_reference
 
-triton = pytest.importorskip("triton")
-InterpretedFunction = pytest.importorskip("triton.runtime.interpreter").InterpretedFunction
+pytest.importorskip("triton")
 
 SHAPES = [(1, 1, 1, 2), (2, 5, 3, 6), (3, 1, 4, 16), (1, 63, 2, 30), (2, 9, 5, 64)]
 LARGE = [(1, 4096, 32, 128), (2, 1000, 15, 128), (2, 100, 33, 256), (1, 50, 1, 512)]
-
-
-@pytest.fixture
-def triton_device(device: str) -> str:
-    if device == "cpu" and not isinstance(triton.language.sum, InterpretedFunction):
-        pytest.skip("Triton was imported without TRITON_INTERPRET=1")
-    return device
 
 
 def make_inputs(
