@@ -205,7 +205,9 @@ def write_summary(
     )
     if len(runs) > 1:
         folder = Path(output)
-        write_text(folder / "config.yaml", to_yaml(plain(config)))
+        # of a checkpoint's model the runs know what it is; asked for was its folder alone
+        settings = plain(config) | {"model": records[0].result["provenance"]["config"]["model"]}
+        write_text(folder / "config.yaml", to_yaml(settings))
         write_json(folder / "result.json", summary.to_dict())
         write_text(folder / "table.md", markdown_table([summary], summary.not_made))
     return summary

@@ -116,7 +116,7 @@ def _full_families() -> list[_Family]:
     hyena = Case(op="hyena_gated", is_gated=True, channels=4096, seqlen=1)
     powers = tuple(1 << power for power in (10, 12, 14, 16, 18, 20, 21, 22))
     return [
-        _Family(fftconv, (*powers, 160_000, 450_000)),
+        _Family(fftconv, (*powers, 160_000, 450_000, 524_288)),
         _Family(modal, (8192, 65_536, 262_144, 1_048_576)),
         _Family(replace(modal, is_gated=True), (65_536,)),
         _Family(replace(fir, filter_len=3), (65_536,)),

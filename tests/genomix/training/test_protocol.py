@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from genomix.checkpoint.native import save_model
 from genomix.evaluation.run_record import read_run
@@ -143,6 +144,9 @@ def test_runs_from_a_checkpoint_of_another_family_than_the_default_are_found_aga
     monkeypatch.setattr(protocol, "_make", None)  # nothing is made
     assert run_protocol(config, out, progress=False).test == first.test
     moved = tmp_path / "moved"
+    folders = (out, first.records[0].folder)
+    asked, ran = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders)
+    assert asked["model"] == ran["model"], "the architecture of the checkpoint, not that of the default"
     init.rename(moved)
     again = replace(config, model=replace(config.model, init=moved))
     assert run_protocol(again, out, progress=False).test == first.test, "the same weights elsewhere"
