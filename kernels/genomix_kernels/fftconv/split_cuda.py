@@ -6,7 +6,6 @@ rows, multiply and transform back in place (``cuda/split_rows.cuh``); and the re
 passes are fp16 with powers of two.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -27,18 +26,20 @@ from genomix_kernels.fftconv.split_passes import (
     taking_apart,
 )
 from genomix_kernels.fftconv.split_plan import Plan, plan_for
-from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, Rows
+from genomix_kernels.fftconv.split_rows import ROWS_OF_GPU, Rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _ROWS = (
     PACKAGE / "cuda" / "element.cuh",
     *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
     FOLDER / "split_rows.cuh",
+    FOLDER / "split_teams.cuh",
 )
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
 FILTERED = CudaSource("split_filtered", (*_ROWS, FOLDER / "split_filtered.cu"))
 GRADIENTS = CudaSource("split_gradients", (*_ROWS, FOLDER / "split_gradients.cu"))
+SUMMED_GRADIENTS = CudaSource("split_summed_gradients", (*_ROWS, FOLDER / "split_summed_gradients.cu"))
 
 
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
@@ -58,7 +59,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         filters = prepared[first * plan.segments :]
         loudness = take_apart(filters, first, count)
         launch(
-            SPECTRUM, rows.defines, (count, plan.segments), rows.threads, rows.slots, filters, loudness, *rows.tables,
+            SPECTRUM, rows.defines, rows.grid(count), rows.threads, rows.shared, filters, loudness, *rows.tables, count,
             rows.ahead(count), cluster=plan.split.cluster,
         )  # fmt: skip
     return prepared
@@ -100,8 +101,8 @@ def convolve(
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, (count * batch, plan.segments), rows.threads, rows.slots, planes, loudness, scales,
-            prepared, skip, *rows.tables, first, batch, rows.ahead(count * batch), cluster=plan.split.cluster,
+            CONVOLVE, defines, rows.grid(count * batch), rows.threads, rows.shared, planes, loudness, scales, prepared,
+            skip, *rows.tables, first, batch, count * batch, rows.ahead(count * batch), cluster=plan.split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
@@ -116,7 +117,7 @@ def spectrum_bytes(channels: int, seqlen: int) -> int:
 def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
     """Return whether `convolve_with` serves: shared memory has room for filters, and they are enough."""
     plan, (batch, channels, _seqlen) = plan_for(u.shape[-1]), u.shape
-    return Rows(plan, u.device).has_room and (batch == 1 or channels * plan.segments >= BLOCKS_OF_GPU)
+    return Rows(plan, u.device).has_room and (batch == 1 or channels * plan.segments >= ROWS_OF_GPU)
 
 
 def convolve_with(
@@ -159,9 +160,8 @@ def convolve_with(
         loudness_of_filters = take_filter_apart(filters, first, count)
         loudness = take_apart(planes, first, count)
         launch(
-            FILTERED, defines, (math.ceil(count / each), plan.segments), rows.threads, rows.slots_and_transform, planes,
-            loudness, scales, filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each,
-            rows.ahead(count),
+            FILTERED, defines, rows.grid(count, each), rows.threads, rows.shared_with_transforms, planes, loudness, scales,
+            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each, rows.ahead(count, each),
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -226,26 +226,35 @@ def _backward(
     batch, channels, _seqlen = u.shape
     dh = torch.empty(channels, filter_len, device=u.device, dtype=torch.float32)
     groups = groups_of(plan, batch, channels)  # as many for the planes of u as for those of dy
-    inputs, scales_of_inputs = planes_of(plan, groups[0][1] * batch, u.device)
-    planes, scales = planes_of(plan, groups[0][1] * batch, u.device)
+    at_once = groups[0][1]
+    inputs, scales_of_inputs = planes_of(plan, at_once * batch, u.device)
+    planes, scales = planes_of(plan, at_once * batch, u.device)
     take_apart, take_apart_dy = taking_apart(plan, u, pre_gate), taking_apart(plan, dy, post_gate)
-    sum_up = summing(plan, dh, batch)
     rows = Rows(plan, u.device)
-    each = rows.each(groups[0][1] * batch)
-    defines = rows.defines | {
-        "HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip), "IN_SHARED": int(rows.has_room),
-    }  # fmt: skip
-    shared = rows.slots_and_transform if rows.has_room else rows.slots
+    is_summed = rows.takes_sums(at_once, batch)
+    sums, scales_of_sums = planes_of(plan, at_once, u.device) if is_summed else (inputs, scales_of_inputs)
+    sum_up = summing(plan, dh, 1 if is_summed else batch)
+    each = batch if is_summed else rows.each(at_once * batch)
+    defines = rows.defines | {"HAS_SIGNALS": int(prepared is not None), "SKIP": element_of(skip)}
     for first, count in groups:
         loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
-        launch(
-            GRADIENTS, defines, (math.ceil(count * batch / each), plan.segments), rows.threads, shared, inputs,
-            loudness_of_inputs, scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch,
-            count * batch, each, rows.ahead(count * batch), cluster=plan.split.cluster,
-        )  # fmt: skip
+        n = count * batch
+        grid, last = rows.grid(n, each), (n, each, rows.ahead(n, each))
+        if is_summed:
+            launch(
+                SUMMED_GRADIENTS, defines, grid, rows.threads, rows.shared_with_sums, inputs, loudness_of_inputs, planes,
+                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, *last,
+            )  # fmt: skip
+        else:
+            launch(
+                GRADIENTS, defines | {"IN_SHARED": int(rows.has_room)}, grid, rows.threads,
+                rows.shared_with_transforms if rows.has_room else rows.shared, inputs, loudness_of_inputs,
+                scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, *last,
+                cluster=plan.split.cluster,
+            )  # fmt: skip
         if put_together is not None:
             put_together(planes, scales, first, count)
-        sum_up(inputs, scales_of_inputs, first, count)
+        sum_up(sums, scales_of_sums, first, count)
     return dh
 
 

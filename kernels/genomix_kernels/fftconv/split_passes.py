@@ -19,8 +19,8 @@ from genomix_kernels.fftconv.split_plan import (
 GROUP_BYTES = 512 << 20
 """Planes of the channels that are worked on at once."""
 
-THREADS = 128
-"""Of a block that takes rows apart or puts them together."""
+THREADS, STAGED_THREADS = 128, 256
+"""Of a block that takes rows apart or puts them together, by one product or in two stages."""
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _SEGMENTS = (
@@ -33,7 +33,7 @@ _SEGMENTS = (
 COLUMNS = CudaSource("split_columns", (*_SEGMENTS, FOLDER / "split_columns.cu"))
 COMBINE = CudaSource("split_combine", (*_SEGMENTS, FOLDER / "split_combine.cu"))
 SUM = CudaSource("split_sum", (*_SEGMENTS, FOLDER / "split_sum.cu"))
-_STAGED = (*_SEGMENTS[:-1], FOLDER / "staged.cuh")
+_STAGED = (*_SEGMENTS[:-2], FOLDER / "staged.cuh")
 STAGED_COLUMNS = CudaSource("staged_columns", (*_STAGED, FOLDER / "staged_columns.cu"))
 STAGED_COMBINE = CudaSource("staged_combine", (*_STAGED, FOLDER / "staged_combine.cu"))
 STAGED_SUM = CudaSource("staged_sum", (*_STAGED, FOLDER / "staged_sum.cu"))
@@ -47,8 +47,8 @@ def taking_apart(
     defines = _defines(plan, 3, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
     if plan.is_staged:
         source, matrix = STAGED_COLUMNS, tables_of_stages(x.device, is_backward=False)
-        # a line of 64 tokens of each segment
-        shared = 128 + 64 * plan.segments * sum(y.element_size() for y in (x, gate) if y is not None)
+        # lines of 64 tokens of each segment, then of 32 words of both parts of each residue
+        shared = 128 + plan.segments * max(256, 64 * sum(y.element_size() for y in (x, gate) if y is not None))
     else:
         source, matrix, shared = COLUMNS, matrix_of_columns(plan.segments, x.device), 0
     strides = strides_of_rows(x, gate)
@@ -56,7 +56,7 @@ def taking_apart(
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
         loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
         launch(
-            source, defines, _blocks(plan, count * batch), THREADS, shared, x, gate, matrix, planes, loudness, first,
+            source, defines, _blocks(plan, count * batch), _threads(plan), shared, x, gate, matrix, planes, loudness, first,
             batch, planes.shape[-1], x.shape[-1], *strides,
         )  # fmt: skip
         return loudness
@@ -81,7 +81,7 @@ def putting_together(
 
     def put_together(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
-            source, defines, _blocks(plan, count * batch), THREADS, shared, planes, scales, matrix, post_gate,
+            source, defines, _blocks(plan, count * batch), _threads(plan), shared, planes, scales, matrix, post_gate,
             second_gate, y, second, first, batch, y.shape[-2], y.shape[-1], *strides,
         )  # fmt: skip
 
@@ -90,12 +90,12 @@ def putting_together(
 
 def summing(plan: Plan, dh: Tensor, batch: int) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``dh`` (D, K), in fp32, from planes and scales of their rows of a batch."""
-    defines = _defines(plan, 2, dh)
+    defines = _defines(plan, 3 if plan.is_staged else 2, dh)
     source, matrix, shared = _back(plan, SUM, STAGED_SUM, dh.device)
 
     def sum_up(planes: Tensor, scales: Tensor, first: int, count: int) -> None:
         launch(
-            source, defines, _blocks(plan, count), THREADS, shared, planes, scales, matrix, dh, first, batch,
+            source, defines, _blocks(plan, count), _threads(plan), shared, planes, scales, matrix, dh, first, batch,
             dh.shape[-1],
         )  # fmt: skip
 
@@ -134,6 +134,10 @@ def _defines(plan: Plan, blocks: int, *signals: Tensor | None) -> dict[str, int 
 def _blocks(plan: Plan, rows: int) -> tuple[int, int]:
     # in two stages a block has as many columns as else a warp
     return plan.warps_of_row // (1 if plan.is_staged else THREADS // 32), rows
+
+
+def _threads(plan: Plan) -> int:
+    return STAGED_THREADS if plan.is_staged else THREADS
 
 
 def _back(

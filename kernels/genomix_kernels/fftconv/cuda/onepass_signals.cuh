@@ -149,7 +149,9 @@ struct Spectrum {
     template <bool IS_CONJUGATE, int STEP = 32, bool IS_NEAR = !IS_COMPLEX> DEVICE void times_tile(Tile& re, Tile& im, int j) const {
         const uint4 r = IS_NEAR ? vectors[2 * j * STEP] : load_once(vectors + 2 * j * STEP);
         const uint4 c = IS_NEAR ? vectors[(2 * j + 1) * STEP] : load_once(vectors + (2 * j + 1) * STEP);
-        const Tile hr = {r.x, r.y, r.z, r.w}, hi = {c.x, c.y, c.z, c.w};
+        times_tile<IS_CONJUGATE>(re, im, {r.x, r.y, r.z, r.w}, {c.x, c.y, c.z, c.w});
+    }
+    template <bool IS_CONJUGATE> DEVICE void times_tile(Tile& re, Tile& im, const Tile& hr, const Tile& hi) const {
 #pragma unroll
         for (int i = 0; i < 4; ++i)
             times<IS_CONJUGATE>(re[i], im[i], half_fma(hr[i], shrinks, skips), half_mul(hi[i], shrinks));

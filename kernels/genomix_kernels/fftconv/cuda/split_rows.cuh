@@ -5,9 +5,9 @@
 // those of a warp follow one another. A thread writes where it has read.
 //
 // The blocks of a cluster take a complex transform over s with a shift of the row's own, as the warps of a block do. Where a
-// block has a row to itself, each thread does the latter with what it has read.
+// team of a block has a row to itself (split_teams.cuh), each thread does the latter with what it has read.
 //
-// Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one).
+// Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one), SEGMENTS.
 #pragma once
 
 constexpr int COLUMNS_OF_TILE = 16 * P;
@@ -24,24 +24,22 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
     return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
 }
 
-// Ask for what the same block of a residue that is `ahead` further will begin with, when all blocks before it have begun.
+// Ask for what this block has of a row, and for what the same one of a residue that is `ahead` further will begin with, when all
+// blocks before it have begun.
+DEVICE void prefetch_row(const u32* z, const Row& row) { prefetch_bytes(z + M * row.rank, 4 * M, thread_of_team(), 32 * W); }
 DEVICE void prefetch_ahead(const u32* z, i64 stride, i64 residue, i64 ahead, const Row& row) {
-    if (residue + ahead < SEGMENTS) prefetch_bytes(z + ahead * stride + M * row.rank, 4 * M, thread_index(), 32 * W);
+    if (residue + ahead < SEGMENTS) prefetch_row(z + ahead * stride, row);
 }
 
 #if CLUSTER > 1
-// All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (In a block with a row to
-// itself only `normalize` has one.)
+// All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (Of a team only `normalize`
+// has one.)
 DEVICE void keep_apart(const Row& row) {
     row.meetings.say_ready();
     row.meetings.wait_until_ready();
     barrier();
 }
-#else
-DEVICE void keep_apart(const Row& row) {}
-#endif
 
-#if CLUSTER > 1
 template <bool IS_BACKWARD, int SIZE>
 DEVICE void over_blocks_level(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], const uint2* roots) {
     constexpr int COUNT = CLUSTER / SIZE;
@@ -141,89 +139,6 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
             write_words(z + n + Row::further(u, s, 0), r, s);
             write_words(z + n + Row::further(u, s, 1), i, s);
         }
-    }
-}
-#else
-constexpr int UNITS = P / W;
-
-DEVICE void read_tile(const u32* from, Tile& x) {
-    const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
-    x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
-}
-DEVICE void write_tile(u32* to, const Tile& x) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
-
-// The row's largest magnitude: each warp looks for itself.
-DEVICE float loudest_of_row(const Loudness* loudness) {
-    float most = 0.0f;
-#pragma unroll
-    for (int i = Lane().lane; i < N / 2 / COLUMNS; i += 32) most = fmaxf(most, loudness[i].x);
-    return greatest(most);
-}
-
-DEVICE float load_row(
-    const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
-    const int n = row.first();
-    Tile r[UNITS][W], i[UNITS][W];
-#pragma unroll
-    for (int u = 0; u < UNITS; ++u)
-#pragma unroll
-        for (int s = 0; s < W; ++s) {
-            read_tile(z + n + Row::further(u, s, 0), r[u][s]);
-            read_tile(z + n + Row::further(u, s, 1), i[u][s]);
-        }
-    RootsOfBlock of_block;
-    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
-    const Scale scale(loudest_of_row(loudness), top);
-    loudness = loudness_of(loudness, n);
-#pragma unroll
-    for (int u = 0; u < UNITS; ++u) {
-#pragma unroll
-        for (int s = 0; s < W; ++s) {
-            const float up = scale.up * loudness[Row::further(u, s, 0) / (2 * COLUMNS)].y;
-            const u32 factor = pack_fp16(up, up);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) r[u][s][j] = half_mul(r[u][s][j], factor), i[u][s][j] = half_mul(i[u][s][j], factor);
-        }
-        over_tiles<false, W>(r[u], i[u], of_block);
-        row.write_unit<true>(u, r[u], 0);
-        if (PARTS == 2) row.write_unit<true>(u, i[u], 1);
-    }
-    const First first(row.tables);
-    barrier();
-    row.read_tiles(re, 0);
-    if (PARTS == 1) {
-        barrier();
-#pragma unroll
-        for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, i[u], 1);
-        barrier();
-    }
-    row.read_tiles(im, 1);
-    transform<false>(re, im, row.tables, first);
-    return scale.down;
-}
-DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2* roots) {
-    Tile r[UNITS][W], i[UNITS][W];
-    transform_back<false>(re, im, row.tables);
-    row.write_tiles(re, 0);
-    if (PARTS == 1) {
-        barrier();
-#pragma unroll
-        for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, r[u], 0);
-        barrier();
-    }
-    row.write_tiles(im, 1);
-    const int n = row.first();
-    RootsOfBlock of_block;
-    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
-    barrier();
-#pragma unroll
-    for (int u = 0; u < UNITS; ++u) {
-        if (PARTS == 2) row.read_unit<true>(u, r[u], 0);
-        row.read_unit<true>(u, i[u], 1);
-        over_tiles<true, W>(r[u], i[u], of_block);
-#pragma unroll
-        for (int s = 0; s < W; ++s)
-            write_tile(z + n + Row::further(u, s, 0), r[u][s]), write_tile(z + n + Row::further(u, s, 1), i[u][s]);
     }
 }
 #endif

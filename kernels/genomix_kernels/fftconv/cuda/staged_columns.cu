@@ -1,28 +1,13 @@
 // Long rows, taken apart into SEGMENTS rows of complex numbers each: what split_columns does for fewer, in two stages.
 //
 // Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: HAS_PRE, IS_FILTER (x is in fp32 and ends after
-// `seqlen` taps), BLOCKS (of a multiprocessor). Each value is fetched once, and read from shared memory for the scale and then
-// again.
+// `seqlen` taps), BLOCKS (of a multiprocessor). Values are fetched once.
 
 constexpr int TOP = 3;
 constexpr int CHUNKS = IS_FILTER ? 16 : 8, VALUES = 64 / CHUNKS;  // of a segment, of a chunk
+constexpr int BYTES_IN = 16 * CHUNKS * SEGMENTS * (HAS_PRE ? 2 : 1), BYTES_OUT = 256 * SEGMENTS;
 
-// A chunk's values, times those of the gate's
-DEVICE void read_values(const uint4* x, const uint4* gate, float (&v)[VALUES]) {
-    const uint4 y = *x;
-#if IS_FILTER
-    v[0] = as_float(y.x), v[1] = as_float(y.y), v[2] = as_float(y.z), v[3] = as_float(y.w);
-#else
-    const u32 words[4] = {y.x, y.y, y.z, y.w};
-#pragma unroll
-    for (int i = 0; i < VALUES; ++i) v[i] = i % 2 ? high_of(words[i / 2]) : low_of(words[i / 2]);
-    if (!HAS_PRE) return;
-    const uint4 z = *gate;
-    const u32 by[4] = {z.x, z.y, z.z, z.w};
-#pragma unroll
-    for (int i = 0; i < VALUES; ++i) v[i] *= i % 2 ? high_of(by[i / 2]) : low_of(by[i / 2]);
-#endif
-}
+DEVICE void as_values(uint2 x, float (&v)[TOKENS]) { v[0] = low_of(x.x), v[1] = high_of(x.x), v[2] = low_of(x.y), v[3] = high_of(x.y); }
 template <class T> DEVICE void fetch_chunk(uint4* to, const T* from, int n, int seqlen) {
     if (VECTOR == VALUES) return copy_async(to, n < seqlen ? from + n : from, n < seqlen);
     alignas(16) T x[VALUES];
@@ -35,56 +20,66 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
     const void* x, const Element* gate, const uint4* tables, u32* planes, float2* loudness, i64 first_channel, i64 batch,
     i64 row_words, i64 seqlen, i64 x_batch, i64 x_channel, i64 gate_batch, i64 gate_channel) {
     SHARED_BYTES;
-    uint4 *tokens = reinterpret_cast<uint4*>(shared_bytes), *gates = tokens + CHUNKS * SEGMENTS;
-    float* maxima = reinterpret_cast<float*>(gates + (HAS_PRE ? CHUNKS * SEGMENTS : 0));
+    uint4 *lines = reinterpret_cast<uint4*>(shared_bytes), *gates = lines + CHUNKS * SEGMENTS;
+    float* maxima = reinterpret_cast<float*>(shared_bytes + (BYTES_IN > BYTES_OUT ? BYTES_IN : BYTES_OUT));
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
-    const Spot at;
-    const int warp = thread_index() / 32;
-    // neighbouring threads fetch neighbouring chunks
-    const auto place = [](int k) { return k / CHUNKS * CHUNKS + (k % CHUNKS ^ turn(k / CHUNKS)); };
 #if IS_FILTER
     const float* from = static_cast<const float*>(x) + d * x_channel;
 #else
     const Element* from = static_cast<const Element*>(x) + b * x_batch + d * x_channel;
 #endif
     gate += b * gate_batch + d * gate_channel;
-    for (int k = thread_index(); k < CHUNKS * SEGMENTS; k += THREADS) {
-        const int n = N * (k / CHUNKS) + first_of_block() + 16 * P * (k % CHUNKS / (CHUNKS / 2)) + VALUES * (k % (CHUNKS / 2));
-        fetch_chunk(tokens + place(k), from, n, int(seqlen));
-        if (HAS_PRE) fetch_chunk(gates + place(k), gate, n, int(seqlen));
+    {
+        const Copies<CHUNKS> copies;
+        const int half = copies.chunk / (CHUNKS / 2), n = 16 * P * half + VALUES * (copies.chunk - CHUNKS / 2 * half);
+        const int start = N * copies.line + first_of_block() + n;
+#pragma unroll
+        for (int k = 0; k < copies.COUNT; ++k) {
+            fetch_chunk(copies.place(lines, k), from, start + N * copies.STEP * k, int(seqlen));
+            if (HAS_PRE) fetch_chunk(copies.place(gates, k), gate, start + N * copies.STEP * k, int(seqlen));
+        }
     }
     commit_copies();
     wait_for_copies<0>();
+    barrier();
+    const Spot at;
     float most = 0.0f;
-#pragma unroll 4
-    for (int k = thread_index(); k < CHUNKS * SEGMENTS; k += THREADS) {
-        float v[VALUES];
-        read_values(tokens + place(k), gates + place(k), v);
-#pragma unroll
-        for (int i = 0; i < VALUES; ++i) most = fmaxf(most, fabsf(v[i]));
-    }
-    const Scale scale(greatest_of_block(most, maxima), TOP);  // from here on all have what others have fetched
     Tiles re, im;
+    {
+        float v[4][2][2][TOKENS];
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
+        for (int k = 0; k < 16; ++k) {
+            const int i = k / 4, pair = k / 2 % 2, half = k % 2;
+            float(&to)[TOKENS] = v[i][pair][half];
+#if IS_FILTER
+            const uint4 y = *at.taps(lines, i, pair, half);
+            to[0] = as_float(y.x), to[1] = as_float(y.y), to[2] = as_float(y.z), to[3] = as_float(y.w);
+#else
+            as_values(*at.tokens(lines, i, pair, half), to);
+            if (HAS_PRE) {
+                float by[TOKENS];
+                as_values(*at.tokens(gates, i, pair, half), by);
+#pragma unroll
+                for (int j = 0; j < TOKENS; ++j) to[j] *= by[j];
+            }
+#endif
+#pragma unroll
+            for (int j = 0; j < TOKENS; ++j) most = fmaxf(most, fabsf(to[j]));
+        }
+        most = greatest_of_block(most, maxima);  // from here on all have read the lines
+        const Scale scale(most, TOP);
+        most = scale.down;
 #pragma unroll
         for (int i = 0; i < 4; ++i)
 #pragma unroll
-            for (int j = 0; j < TOKENS; j += VALUES) {
-                float v[2][VALUES];
-#pragma unroll
-                for (int pair = 0; pair < 2; ++pair) {
-                    const int k = CHUNKS * at.segment(i, pair) + CHUNKS / 2 * half + (TOKENS * warp + j) / VALUES;
-                    read_values(tokens + place(k), gates + place(k), v[pair]);
-                }
-#pragma unroll
-                for (int k = 0; k < VALUES; ++k)
-                    re[TOKENS * half + j + k][i] = pack_fp16(scale.up * v[0][k], scale.up * v[1][k]);
+            for (int j = 0; j < 2 * TOKENS; ++j) {
+                const float(&a)[TOKENS] = v[i][0][j / TOKENS], (&b)[TOKENS] = v[i][1][j / TOKENS];
+                re[j][i] = pack_fp16(scale.up * a[j % TOKENS], scale.up * b[j % TOKENS]);
             }
+    }
+    const float down = most / GAIN;
     forward(re, im, tables);
     u32 loudest = 0u;
-    // 8 neighbouring words of each lane's residues
-    u32* to = planes + row * SEGMENTS * row_words + first_of_warp() + 4 * (at.t % 2);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
@@ -97,16 +92,14 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
                 loudest = half_max_abs(half_max_abs(loudest, a), b);
             }
 #pragma unroll
-            for (int pair = 0; pair < 2; ++pair) {
-                u32 first[4], second[4];
-                as_sectors(x[pair], first, second);
-                // the even lane's residue, then the odd one's, of a k2 that is 2 further
-                u32* place = to + (at.residue(i, pair) - 32 * (at.t % 2)) * row_words + 16 * P * part;
-                *reinterpret_cast<uint4*>(place) = make_uint4(first[0], first[1], first[2], first[3]);
-                *reinterpret_cast<uint4*>(place + 32 * row_words) = make_uint4(second[0], second[1], second[2], second[3]);
-            }
+            for (int pair = 0; pair < 2; ++pair)
+                *at.words(lines, i, pair, part) = make_uint4(x[pair][0], x[pair][1], x[pair][2], x[pair][3]);
         }
-    const float down = scale.down / GAIN;
-    most = down * greatest_of_block(fmaxf(low_fp16(loudest), high_fp16(loudest)), maxima + THREADS / 32);
+    most = down * greatest_of_block(fmaxf(low_fp16(loudest), high_fp16(loudest)), maxima + WARPS);
     if (thread_index() == 0) loudness[row * (N / 2 / WIDTH) + block_index()] = make_float2(most, down);
+    const Copies<16> copies;
+    u32* to = planes + (row * SEGMENTS + copies.line) * row_words + first_of_block() + 16 * P * (copies.chunk / 8) +
+              4 * (copies.chunk % 8);
+#pragma unroll
+    for (int k = 0; k < copies.COUNT; ++k, to += copies.STEP * row_words) *reinterpret_cast<uint4*>(to) = *copies.place(lines, k);
 }

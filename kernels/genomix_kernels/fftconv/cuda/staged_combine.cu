@@ -16,23 +16,20 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_combine(
     const i64 to = (b * channels + d) * seqlen;
     const Sink sink{y + to, second + to, post + b * post_batch + d * post_channel,
                     second_gate + b * second_batch + d * second_channel, int(seqlen), most / (GAIN_BACK * SEGMENTS)};
-    constexpr int STEP = 4;
-#pragma unroll 1
-    for (int start = thread_index(); start < 8 * SEGMENTS; start += STEP * THREADS) {
-        typename Sink::template Aside<TOKENS> aside[STEP];
-        const auto place = [&](int k) {
-            const int at = start + THREADS * k;
-            return N * (at / 8) + first_of_block() + 16 * P * (at / 4 % 2) + TOKENS * (at % 4);
-        };
+    constexpr int STEP = 4, AT_ONCE = 8;
+    const Copies<8> copies;
+    const int start = N * copies.line + first_of_block() + 16 * P * (copies.chunk / 4) + AT_ONCE * (copies.chunk % 4);
 #pragma unroll
-        for (int k = 0; k < STEP; ++k) sink.fetch(place(k), aside[k]);
+    for (int first = 0; first < copies.COUNT; first += STEP) {
+        typename Sink::template Aside<AT_ONCE> aside[STEP];
+#pragma unroll
+        for (int k = 0; k < STEP; ++k) sink.fetch(start + N * copies.STEP * (first + k), aside[k]);
 #pragma unroll
         for (int k = 0; k < STEP; ++k) {
-            const int at = start + THREADS * k;
-            const uint4 x = *chunk(lines, at / 8, at % 8);
-            const float v[TOKENS] = {low_fp16(x.x), high_fp16(x.x), low_fp16(x.y), high_fp16(x.y),
-                                     low_fp16(x.z), high_fp16(x.z), low_fp16(x.w), high_fp16(x.w)};
-            sink.store(place(k), v, aside[k]);
+            const uint4 x = *copies.place(lines, first + k);
+            const float v[AT_ONCE] = {low_fp16(x.x), high_fp16(x.x), low_fp16(x.y), high_fp16(x.y),
+                                      low_fp16(x.z), high_fp16(x.z), low_fp16(x.w), high_fp16(x.w)};
+            sink.store(start + N * copies.STEP * (first + k), v, aside[k]);
         }
     }
 }

@@ -2,6 +2,8 @@
 //
 // Defined by the caller, besides what staged.cuh asks for, VECTOR and FP16: BLOCKS (of a multiprocessor).
 
+constexpr int STEP = THREADS / 16;  // lines at once
+
 KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_sum(
     const u32* planes, const float* scales, const uint4* tables, float* dh, i64 first_channel, i64 batch, i64 filter_len) {
     SHARED_BYTES;
@@ -15,10 +17,13 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_sum(
         const float most = put_together(planes + (row + b) * SEGMENTS * N, scales + (row + b) * SEGMENTS, tables, lines);
         const float scale = most / (GAIN_BACK * SEGMENTS);
         // four tokens at a time, so that neighbours fill sectors; a thread finds what it has left of the rows before
-#pragma unroll 4
-        for (int at = thread_index(); at < 16 * SEGMENTS; at += THREADS) {
-            const int n = N * (at / 16) + first_of_block() + 16 * P * (at / 8 % 2) + 4 * (at % 8);
-            const uint2 x = reinterpret_cast<const uint2*>(chunk(lines, at / 16, at / 2 % 8))[at % 2];
+        const int line = thread_index() / 16, chunk = thread_index() / 2 % 8, half = chunk / 4;
+        const int start = N * line + first_of_block() + 16 * P * half + 4 * (thread_index() % 16 - 8 * half);
+#pragma unroll 8
+        for (int k = 0; k < SEGMENTS / STEP; ++k) {
+            const int n = start + N * STEP * k;
+            const uint4* place = lines + 8 * line + (chunk ^ 4 * (line % 2) ^ STEP * k / 32 % 4) + 8 * STEP * k;
+            const uint2 x = reinterpret_cast<const uint2*>(place)[thread_index() % 2];
             float v[4] = {scale * low_fp16(x.x), scale * high_fp16(x.x), scale * low_fp16(x.y), scale * high_fp16(x.y)};
             if (b > 0) {
                 float sum[4];

@@ -1,0 +1,153 @@
+// Rows of split_rows.cuh where a team has one to itself, or two.
+//
+// A block is several teams, with a row each: all that a multiprocessor holds at once. They have the same residue, whose tables
+// are the size of a row and are needed at every step: they lie in shared memory, once for all.
+//
+// Defined by the caller: as for split_rows.cuh, and TEAMS.
+#pragma once
+
+#if CLUSTER == 1
+constexpr int UNITS = P / W;
+constexpr int TABLE_BYTES = 512 * NEAR * W;
+constexpr int SLOT_BYTES = 16 * SHARED_SLOTS + CONTROL_BYTES;
+
+// A team's part of shared memory, with so many bytes besides its slots, and what is behind the slots
+DEVICE unsigned char* shared_of_team(unsigned char* shared, int more) {
+    return shared + TABLE_BYTES + team_of_block() * (SLOT_BYTES + more);
+}
+// The residue's tables to shared memory
+DEVICE const uint4* fetch_tables(const uint4* tables, unsigned char* shared) {
+    uint4* near = reinterpret_cast<uint4*>(shared);
+    for (int k = thread_index(); k < 32 * NEAR * W; k += 32 * W * TEAMS)
+        copy_async(near + k, tables + k / (32 * NEAR) * (32 * VECTORS) + k % (32 * NEAR), true);
+    commit_copies();
+    wait_for_copies<0>();
+    barrier();
+    return near;
+}
+DEVICE void keep_apart(const Row& row) {}
+
+DEVICE void read_tile(const u32* from, Tile& x) {
+    const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
+    x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
+}
+DEVICE void write_tile(u32* to, const Tile& x) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
+
+// The row's largest magnitude: each warp looks for itself.
+DEVICE float loudest_of_row(const Loudness* loudness) {
+    float most = 0.0f;
+#pragma unroll
+    for (int i = Lane().lane; i < N / 2 / COLUMNS; i += 32) most = fmaxf(most, loudness[i].x);
+    return greatest(most);
+}
+
+// What a thread reads of a row: its part of the transform over warps
+struct Units {
+    Tile r[UNITS][W], i[UNITS][W];
+    DEVICE void read(const Row& row, const u32* z) {
+        const int n = row.first();
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u)
+#pragma unroll
+            for (int s = 0; s < W; ++s) {
+                read_tile(z + n + Row::further(u, s, 0), r[u][s]);
+                read_tile(z + n + Row::further(u, s, 1), i[u][s]);
+            }
+    }
+    // Through that transform to the slots, of the imaginary part only if PARTS is 2, times the scale whose inverse is returned
+    DEVICE float spread(const Row& row, const Loudness* loudness, const RootsOfBlock& roots, int top) {
+        const Scale scale(loudest_of_row(loudness), top);
+        loudness = loudness_of(loudness, row.first());
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u) {
+#pragma unroll
+            for (int s = 0; s < W; ++s) {
+                const float up = scale.up * loudness[Row::further(u, s, 0) / (2 * COLUMNS)].y;
+                const u32 factor = pack_fp16(up, up);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) r[u][s][j] = half_mul(r[u][s][j], factor), i[u][s][j] = half_mul(i[u][s][j], factor);
+            }
+            over_tiles<false, W>(r[u], i[u], roots);
+            row.write_unit<true>(u, r[u], 0);
+            if (PARTS == 2) row.write_unit<true>(u, i[u], 1);
+        }
+        return scale.down;
+    }
+    // Back: from the slots, of the real part only if PARTS is 2, to the row
+    DEVICE void collect(const Row& row, const RootsOfBlock& roots, u32* z) {
+        const int n = row.first();
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u) {
+            if (PARTS == 2) row.read_unit<true>(u, r[u], 0);
+            row.read_unit<true>(u, i[u], 1);
+            over_tiles<true, W>(r[u], i[u], roots);
+#pragma unroll
+            for (int s = 0; s < W; ++s)
+                write_tile(z + n + Row::further(u, s, 0), r[u][s]), write_tile(z + n + Row::further(u, s, 1), i[u][s]);
+        }
+    }
+};
+
+DEVICE float load_row(
+    const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
+    Units x;
+    x.read(row, z);
+    RootsOfBlock of_block;
+    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+    const float down = x.spread(row, loudness, of_block, top);
+    const First first(row.tables);
+    team_barrier();
+    row.read_tiles(re, 0);
+    if (PARTS == 1) {
+        team_barrier();
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, x.i[u], 1);
+        team_barrier();
+    }
+    row.read_tiles(im, 1);
+    transform<false>(re, im, row.tables, first);
+    return down;
+}
+DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2* roots) {
+    Units x;
+    transform_back<false>(re, im, row.tables);
+    row.write_tiles(re, 0);
+    if (PARTS == 1) {
+        team_barrier();
+#pragma unroll
+        for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, x.r[u], 0);
+        team_barrier();
+    }
+    row.write_tiles(im, 1);
+    RootsOfBlock of_block;
+    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+    team_barrier();
+    x.collect(row, of_block, z);
+}
+
+#if PARTS == 2
+// Two rows at once, one after the other through the same slots: what is in memory for both is read once.
+
+typedef Tile Both[2 * P];  // the tiles of one, then those of the other
+DEVICE Words& words_of(Both& x, int which) { return *reinterpret_cast<Words*>(x + which * P); }
+
+DEVICE float2 load_rows(
+    const Row& row, Both& re, Both& im, const u32* z, const u32* z2, const Loudness* loudness, const Loudness* loudness2, int top,
+    int top2) {
+    Units x, y;
+    x.read(row, z), y.read(row, z2);
+    RootsOfBlock of_block;
+    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
+    const float down = x.spread(row, loudness, of_block, top);
+    team_barrier();
+    row.read_tiles(words_of(re, 0), words_of(im, 0));
+    team_barrier();
+    const float down2 = y.spread(row, loudness2, of_block, top2);
+    const First first(row.tables);
+    team_barrier();
+    row.read_tiles(words_of(re, 1), words_of(im, 1));
+    transform<false, 2>(re, im, row.tables, first);
+    return make_float2(down, down2);
+}
+#endif
+#endif
