@@ -138,8 +138,8 @@ def test_output_and_gradients_on_the_cpu(
     case = make_case((2, 1, size - 96, size // 3), torch.float16)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
     case = make_case((2, 1, size, size), torch.bfloat16, gates=False)
-    monkeypatch.setattr(split_cuda, "ROWS_OF_GPU", 0)
-    monkeypatch.setattr(split_rows, "ROWS_OF_GPU", 0)
+    monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 0)
+    monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
 
 

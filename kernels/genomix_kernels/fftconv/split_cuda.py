@@ -26,14 +26,14 @@ from genomix_kernels.fftconv.split_passes import (
     taking_apart,
 )
 from genomix_kernels.fftconv.split_plan import Plan, plan_for
-from genomix_kernels.fftconv.split_rows import ROWS_OF_GPU, Rows
+from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, Rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _ROWS = (
     PACKAGE / "cuda" / "element.cuh",
     *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
     FOLDER / "split_rows.cuh",
-    FOLDER / "split_teams.cuh",
+    FOLDER / "split_blocks.cuh",
 )
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
@@ -59,7 +59,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         filters = prepared[first * plan.segments :]
         loudness = take_apart(filters, first, count)
         launch(
-            SPECTRUM, rows.defines, rows.grid(count), rows.threads, rows.shared, filters, loudness, *rows.tables, count,
+            SPECTRUM, rows.defines, rows.grid(count), rows.threads, rows.slots, filters, loudness, *rows.tables,
             rows.ahead(count), cluster=plan.split.cluster,
         )  # fmt: skip
     return prepared
@@ -101,8 +101,8 @@ def convolve(
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, rows.grid(count * batch), rows.threads, rows.shared, planes, loudness, scales, prepared,
-            skip, *rows.tables, first, batch, count * batch, rows.ahead(count * batch), cluster=plan.split.cluster,
+            CONVOLVE, defines, rows.grid(count * batch), rows.threads, rows.slots, planes, loudness, scales, prepared,
+            skip, *rows.tables, first, batch, rows.ahead(count * batch), cluster=plan.split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
@@ -117,7 +117,7 @@ def spectrum_bytes(channels: int, seqlen: int) -> int:
 def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
     """Return whether `convolve_with` serves: shared memory has room for filters, and they are enough."""
     plan, (batch, channels, _seqlen) = plan_for(u.shape[-1]), u.shape
-    return Rows(plan, u.device).has_room and (batch == 1 or channels * plan.segments >= ROWS_OF_GPU)
+    return Rows(plan, u.device).has_room and (batch == 1 or channels * plan.segments >= BLOCKS_OF_GPU)
 
 
 def convolve_with(
@@ -160,7 +160,7 @@ def convolve_with(
         loudness_of_filters = take_filter_apart(filters, first, count)
         loudness = take_apart(planes, first, count)
         launch(
-            FILTERED, defines, rows.grid(count, each), rows.threads, rows.shared_with_transforms, planes, loudness, scales,
+            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform, planes, loudness, scales,
             filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each, rows.ahead(count, each),
         )  # fmt: skip
         put_together(planes, scales, first, count)
@@ -242,13 +242,13 @@ def _backward(
         grid, last = rows.grid(n, each), (n, each, rows.ahead(n, each))
         if is_summed:
             launch(
-                SUMMED_GRADIENTS, defines, grid, rows.threads, rows.shared_with_sums, inputs, loudness_of_inputs, planes,
-                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, *last,
+                SUMMED_GRADIENTS, defines, grid, rows.threads, rows.slots_and_sums, inputs, loudness_of_inputs, planes,
+                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, last[-1],
             )  # fmt: skip
         else:
             launch(
                 GRADIENTS, defines | {"IN_SHARED": int(rows.has_room)}, grid, rows.threads,
-                rows.shared_with_transforms if rows.has_room else rows.shared, inputs, loudness_of_inputs,
+                rows.slots_and_transform if rows.has_room else rows.slots, inputs, loudness_of_inputs,
                 scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, *last,
                 cluster=plan.split.cluster,
             )  # fmt: skip

@@ -44,7 +44,7 @@ def taking_apart(
 ) -> Callable[[Tensor, int, int], Tensor]:
     """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
-    defines = _defines(plan, 3, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
+    defines = _defines(plan, 2 if plan.is_staged else 3, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
     if plan.is_staged:
         source, matrix = STAGED_COLUMNS, tables_of_stages(x.device, is_backward=False)
         # lines of 64 tokens of each segment, then of 32 words of both parts of each residue
@@ -73,7 +73,7 @@ def putting_together(
 ) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``y`` (B, D, L) from one on from planes and scales."""
     batch = y.shape[0]
-    defines = _defines(plan, 3 if plan.is_staged else 2, y, post_gate, second, second_gate) | {
+    defines = _defines(plan, 2, y, post_gate, second, second_gate) | {
         "HAS_POST": int(post_gate is not None), "SECOND": 0 if second is None else 1 if second_gate is None else 2,
     }  # fmt: skip
     source, matrix, shared = _back(plan, COMBINE, STAGED_COMBINE, y.device)
@@ -90,7 +90,7 @@ def putting_together(
 
 def summing(plan: Plan, dh: Tensor, batch: int) -> Callable[[Tensor, Tensor, int, int], None]:
     """Return what fills so many channels of ``dh`` (D, K), in fp32, from planes and scales of their rows of a batch."""
-    defines = _defines(plan, 3 if plan.is_staged else 2, dh)
+    defines = _defines(plan, 2, dh)
     source, matrix, shared = _back(plan, SUM, STAGED_SUM, dh.device)
 
     def sum_up(planes: Tensor, scales: Tensor, first: int, count: int) -> None:

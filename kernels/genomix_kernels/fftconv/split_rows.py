@@ -17,17 +17,14 @@ from genomix_kernels.fftconv.split_plan import WIDTH, Plan, roots_of_rows, table
 WARPS_OF_SM = 16
 """Warps that a multiprocessor shall hold, with 128 registers a thread."""
 
-ROWS_OF_GPU = 1024
-"""Fewer rows than these leave a part of a GPU idle, if each team takes those of a batch one after the other."""
+BLOCKS_OF_GPU = 1024
+"""Fewer blocks than these leave a part of a GPU idle, if each takes the rows of a batch one after the other."""
 
 EACH = 4
-"""Rows that a team takes one after the other where there are many: later ones find its tables at hand."""
+"""Rows that a block takes one after the other where there are many: the later ones find its tables in a near cache."""
 
 RESERVED = 1024
 """Bytes of shared memory that a block takes besides its own."""
-
-NEAR = 8
-"""Vectors of a warp's tables that a block keeps in shared memory: as in ``cuda/onepass_tile.cuh``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class Rows:
         """What their kernels ask for; planes are the same whatever the dtype of the signals."""
         return self.plan.defines | {
             "VECTOR": 1, "FP16": 1, "TWISTS": twists(self.plan.split.cluster), "SEGMENTS": self.plan.segments,
-            "COLUMNS": WIDTH, "TEAMS": self.teams, "BLOCKS": self._blocks, "PARTS": self._parts,
+            "COLUMNS": WIDTH, "BLOCKS": self._blocks, "PARTS": self._parts,
         }  # fmt: skip
 
     @property
@@ -53,49 +50,45 @@ class Rows:
         return tables_of_rows(*split, segments, self.device), roots
 
     @property
-    def teams(self) -> int:
-        """Rows that a block has in work at once: all that a multiprocessor shall hold. Blocks of a cluster have one."""
-        return WARPS_OF_SM // self.plan.split.warps if self.plan.split.cluster == 1 else 1
-
-    @property
     def threads(self) -> int:
         """Threads of a block."""
-        return 32 * self.plan.split.warps * self.teams
+        return 32 * self.plan.split.warps
 
     @property
-    def shared(self) -> int:
+    def slots(self) -> int:
         """Bytes that a block's threads exchange through, and need besides."""
-        return self._shared(self._parts, 0)
+        half = 512 * self.plan.split.points * self.plan.split.warps
+        return shared_bytes(self.plan.split) - (0 if self._parts == 2 else half)
 
     @property
-    def shared_with_transforms(self) -> int:
-        """These, and a transform of each team that waits."""
-        return self._shared(self._parts, 4 * self.plan.points)
-
-    @property
-    def shared_with_sums(self) -> int:
-        """These, and sums of each team in fp32."""
-        return self._shared(2, 8 * self.plan.points)
+    def slots_and_transform(self) -> int:
+        """These, and a transform that waits."""
+        return self.slots + 4 * self.plan.points
 
     @property
     def has_room(self) -> bool:
-        """Whether there is room for transforms that wait; not in blocks of a cluster."""
-        return self.plan.split.cluster == 1 and self._fits(self.shared_with_transforms)
+        """Whether blocks find room for a transform; those of a cluster do not."""
+        return self.plan.split.cluster == 1 and self._fit(self.slots_and_transform)
+
+    @property
+    def slots_and_sums(self) -> int:
+        """These, and sums in fp32."""
+        return shared_bytes(self.plan.split) + 8 * self.plan.points
 
     def takes_sums(self, channels: int, batch: int) -> bool:
-        """Return whether a team takes all rows of a batch, two at once, and sums up what filters get of them."""
+        """Return whether a block takes all rows of a batch, two at once, and sums up what their filter gets of them."""
         split = self.plan.split
-        has_room = split.cluster == 1 and split.points == 4 and self._fits(self.shared_with_sums)
-        return has_room and batch > 1 and channels * self.plan.segments >= ROWS_OF_GPU
+        has_room = split.cluster == 1 and split.points == 4 and self._fit(self.slots_and_sums)
+        return has_room and batch > 1 and channels * self.plan.segments >= BLOCKS_OF_GPU
 
     def each(self, rows: int) -> int:
-        """Return how many rows of a residue a team takes: several, if there are enough to fill a GPU many times."""
-        is_many = rows * self.plan.segments >= EACH * 8 * ROWS_OF_GPU
+        """Return how many rows of a residue a block takes: several, if there are blocks to fill a GPU many times."""
+        is_many = rows * self.plan.segments >= EACH * 8 * BLOCKS_OF_GPU
         return EACH if is_many and self.plan.split.cluster == 1 else 1
 
     def grid(self, rows: int, each: int = 1) -> tuple[int, int]:
         """Return the blocks, or clusters of them, that take so many rows of every residue."""
-        return math.ceil(rows / (self.teams * each)), self.plan.segments
+        return math.ceil(rows / each), self.plan.segments
 
     def ahead(self, rows: int, each: int = 1) -> int:
         """Return how many residues further the blocks are that begin once all that a GPU holds have ended."""
@@ -107,23 +100,16 @@ class Rows:
     @property
     def _blocks(self) -> int:
         """Blocks that a multiprocessor shall hold."""
-        return WARPS_OF_SM // (self.plan.split.warps * self.teams)
+        return WARPS_OF_SM // self.plan.split.warps
 
     @property
     def _parts(self) -> int:
         """Whether threads exchange real and imaginary parts at once (2), or one after the other (1)."""
-        is_clustered = self.plan.split.cluster > 1
-        return 2 if is_clustered or self._fits(self._shared(2, 4 * self.plan.points)) else 1
-
-    def _shared(self, parts: int, more: int) -> int:
-        """Return the bytes of a block whose teams exchange so many parts at once and need so much more."""
         split = self.plan.split
-        slots = shared_bytes(split) - (2 - parts) * 512 * split.points * split.warps
-        near = 512 * NEAR * split.warps if split.cluster == 1 else 0
-        return near + self.teams * (slots + more)
+        return 2 if split.cluster > 1 or self._fit(shared_bytes(split) + 4 * self.plan.points) else 1
 
-    def _fits(self, shared: int) -> bool:
-        return self._blocks * (shared + RESERVED) <= shared_of_sm(self.device)
+    def _fit(self, n: int) -> bool:
+        return self._blocks * (n + RESERVED) <= shared_of_sm(self.device)
 
 
 def shared_of_sm(device: torch.device) -> int:

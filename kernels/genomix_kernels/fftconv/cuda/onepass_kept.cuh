@@ -40,8 +40,8 @@ template <int STEP> DEVICE void read_kept(Tile& re, Tile& im, const uint4* kept,
 // Normalized words, and behind them what to multiply them by
 DEVICE void leave_normalized(const Row& row, const Words& re, const Words& im, u32* spectrum, float down) {
     keep<32>(re, im, reinterpret_cast<uint4*>(spectrum) + row.q * P * 64 + row.at.lane);
-    const int i = thread_of_team();
-    if (row.rank == 0 && i < WORDS - N) reinterpret_cast<float*>(spectrum + N)[i] = i > 0 ? 0.0f : down > 0.0f ? down : 1.0f;
+    if (row.rank == 0 && thread_index() < WORDS - N)
+        reinterpret_cast<float*>(spectrum + N)[thread_index()] = thread_index() > 0 ? 0.0f : down > 0.0f ? down : 1.0f;
 }
 // `down` is what the transform is to be multiplied by
 DEVICE void leave_spectrum(const Row& row, Words& re, Words& im, u32* spectrum, float down) {

@@ -21,16 +21,6 @@
 #ifndef PARTS
 #define PARTS 2
 #endif
-// A block may consist of several teams of W warps, with a row each.
-#ifndef TEAMS
-#define TEAMS 1
-#endif
-DEVICE int team_of_block() { return TEAMS > 1 ? thread_index() / (32 * W) : 0; }
-DEVICE int thread_of_team() { return TEAMS > 1 ? thread_index() % (32 * W) : thread_index(); }
-DEVICE void team_barrier() {
-    if (TEAMS > 1) barrier_of(team_of_block(), 32 * W);
-    else barrier();
-}
 constexpr int SHARED_SLOTS = W > 1 ? 32 * PARTS * P * W : 0;  // of 16 bytes
 constexpr int CONTROL_BYTES = 128 * ((CLUSTER * W + 31) / 32) + (CLUSTER > 1 ? 256 : 0);  // maxima and barriers
 constexpr int SHARERS = CLUSTER > W ? CLUSTER / W : 1;  // blocks of a slice, see onepass_exchange.cuh
@@ -99,11 +89,10 @@ struct Row {
     float* maxima;  // of the warps of the row
     mutable Meetings meetings;
 
-    // `near` as Tables has it
-    DEVICE Row(const uint4* all_tables, unsigned char* shared, const uint4* near = nullptr)
-        : at(thread_of_team()), rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0),
-          tables(all_tables, q, at.lane, near), slots(reinterpret_cast<uint4*>(shared)),
-          maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)), meetings(maxima + CONTROL_BYTES / 4) {}
+    DEVICE Row(const uint4* all_tables, unsigned char* shared)
+        : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane),
+          slots(reinterpret_cast<uint4*>(shared)), maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)),
+          meetings(maxima + CONTROL_BYTES / 4) {}
 
     DEVICE float largest(float x) const {
 #pragma unroll
@@ -111,7 +100,7 @@ struct Row {
         if (W == 1) return x;
         if (CLUSTER > 1) return meetings.largest(x, maxima, q);
         if (at.lane == 0) maxima[q] = x;
-        team_barrier();
+        barrier();
 #pragma unroll
         for (int i = 0; i < W; ++i) x = fmaxf(x, maxima[i]);
         return x;
@@ -119,7 +108,7 @@ struct Row {
     // All threads of the row wait for one another.
     DEVICE void meet() const {
         if (CLUSTER > 1) largest(0.0f);
-        else if (W > 1) team_barrier();
+        else if (W > 1) barrier();
     }
 
     // Where W > 1 a thread reads tokens in units: a pair of columns, row n2 and four tiles from 4 j4 on, for all s (of slice

@@ -21,8 +21,7 @@ constexpr u32 TWO = 0x40004000u;  // both of them
 
 struct Lane {
     int lane, warp, g, t;
-    DEVICE Lane() : Lane(thread_index()) {}
-    DEVICE Lane(int thread) : lane(thread % 32), warp(thread / 32), g(lane / 4), t(lane % 4) {}
+    DEVICE Lane() : lane(thread_index() % 32), warp(thread_index() / 32), g(lane / 4), t(lane % 4) {}
 };
 
 // What a warp needs of the tables of `tables` in onepass_tables.py: vectors of four words for each lane.
@@ -31,15 +30,14 @@ enum Vector { M1, TWIDDLE = 2, N1 = 4, TWIDDLE_BACK = 6, M2 = 8, FIRST_ROOT = 10
 constexpr int SHIFTS = BLOCK_ROOTS + (CLUSTER > 1 || IS_COMPLEX ? 2 : 0);
 constexpr int VECTORS = SHIFTS + (IS_COMPLEX ? 2 : 0);
 
-// Where rows are complex, roots too are the same for all warps of a row, but for a factor. Tables differ from residue to
-// residue there, so where a block has rows of its own it keeps NEAR vectors of each warp, the first ones, in shared memory.
-constexpr int NEAR = IS_COMPLEX && CLUSTER == 1 ? M2 : 0;
+// Where rows are complex, roots too are the same for all warps of a row, but for a factor: tables differ from residue to
+// residue there, and few blocks of a multiprocessor have the same.
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
     const uint4* constants;         // this warp's, which are the same for all lanes
     const u32* shifts;              // of these the factors of the roots
-    DEVICE Tables(const uint4* tables, int warp, int lane, const uint4* near)
-        : vectors((NEAR ? near + warp * NEAR * 32 : tables + warp * VECTORS * 32) + lane), shared(tables + lane),
+    DEVICE Tables(const uint4* tables, int warp, int lane)
+        : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane),
           constants(tables + (warp * VECTORS + BLOCK_ROOTS) * 32), shifts(reinterpret_cast<const u32*>(constants + 64)) {}
     DEVICE void read(int index, Tile& re, Tile& im) const {
         const bool is_shared = index == M2 || (IS_COMPLEX && index >= FIRST_ROOT && index < BLOCK_ROOTS);

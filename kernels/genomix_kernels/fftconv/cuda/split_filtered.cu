@@ -1,24 +1,23 @@
 // Rows of split_columns, times the transform of their filter, in place: split_spectrum and split_convolve in one, where a filter
-// is transformed for this one call. A team transforms a residue of a filter, keeps it in shared memory, and takes that residue
-// of the rows of a batch one after the other; then of `each - 1` channels more.
+// is transformed for this one call. A block transforms a residue of a filter, keeps it in shared memory, and takes that residue
+// of the rows of a batch one after the other; then of `each - 1` channels more, for which it finds its tables in the first-level
+// cache.
 //
-// Defined by the caller, besides P, W, CLUSTER (1), TEAMS, COLUMNS and FP16: SEGMENTS, LEAVES (the transform takes the place of
+// Defined by the caller, besides P, W, CLUSTER (1), TWISTS, COLUMNS and FP16: SEGMENTS, LEAVES (the transform takes the place of
 // the filter), SKIP (the skip's type), BLOCKS (of a multiprocessor).
 
 constexpr int TOP_FILTER = 3, TOP = 2, STEP = 32 * W;  // as in split_spectrum and split_convolve
 
-KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_filtered(
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     u32* planes, const Loudness* loudness, float* scales, u32* filters, const Loudness* loudness_of_filters, const SKIP* skip,
     const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 channels, i64 each, i64 ahead) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), first = (block_index() * TEAMS + team_of_block()) * each;
-    unsigned char* shared = shared_of_team(shared_bytes, 4 * N);
-    tables += residue * (W * VECTORS * 32);
-    const Row row(tables, shared, fetch_tables(tables, shared_bytes));
-    uint4* kept = reinterpret_cast<uint4*>(shared + SLOT_BYTES) + thread_of_team();
-    const int end = min(int(channels), int(first + each));
+    const i64 residue = block_index_y();
+    const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
+    const int end = min(int(channels), int((block_index() + 1) * each));
 #pragma unroll 1
-    for (int channel = int(first); channel < end; ++channel) {
+    for (int channel = int(block_index() * each); channel < end; ++channel) {
         u32* filter = filters + (i64(channel) * SEGMENTS + residue) * WORDS;
         u32* z = planes + (channel * batch * SEGMENTS + residue) * N;
         const Loudness* how_loud = loudness + channel * batch * (N / 2 / COLUMNS);
@@ -26,7 +25,7 @@ KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_filtered(
         const float gain = skip ? load(skip, first_channel + channel) : 0.0f;
         prefetch_row(z, row);
         if (channel + 1 < end) prefetch_row(filter + SEGMENTS * WORDS, row);
-        else prefetch_ahead(filters + (first * SEGMENTS + residue) * WORDS, WORDS, residue, ahead, row);
+        else prefetch_ahead(filters + (block_index() * each * SEGMENTS + residue) * WORDS, WORDS, residue, ahead, row);
         Words re, im;
         float down = load_row(row, re, im, filter, loudness_of_filters + i64(channel) * (N / 2 / COLUMNS), roots, TOP_FILTER);
         const float of_filter = normalize(row, re, im, down * GROWTH);
@@ -40,7 +39,7 @@ KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_filtered(
 #pragma unroll
             for (int j = 0; j < P; ++j) spectrum.times_tile<false, STEP, true>(re[j], im[j], j);
             store_row(row, re, im, z, roots);
-            if (thread_of_team() == 0) *scale = down * spectrum.scale * (GROWTH * GROWTH);
+            if (thread_index() == 0) *scale = down * spectrum.scale * (GROWTH * GROWTH);
         }
     }
 }

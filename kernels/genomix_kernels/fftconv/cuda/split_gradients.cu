@@ -1,38 +1,32 @@
 // Rows of split_columns, of the input and of the output's gradient, each read and transformed once: the second times the
 // conjugate of the filter's spectrum, in place, is the input's gradient; times the conjugate of the first, in the place of
-// that, it is the filter's, of one row of the batch. A team takes `each` rows of either, one after the other, a cluster one.
+// that, it is the filter's, of one row of the batch. A block takes `each` rows of either, one after the other: for the
+// later ones it finds its tables in the first-level cache. A cluster takes one.
 //
-// Transforms that wait are in shared memory or, if not IN_SHARED, in memory, in the place of the input's row: where a block's
-// teams would not find room for them, and with clusters, whose slots take twice as much.
+// Transforms that wait are in shared memory or, if not IN_SHARED, in memory, in the place of the input's row: where BLOCKS
+// blocks would not find room for them, and with clusters, whose slots take twice as much.
 //
-// Defined by the caller, besides P, W, CLUSTER, TEAMS, COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's gradient too),
+// Defined by the caller, besides P, W, CLUSTER, TWISTS, COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's gradient too),
 // SKIP (the skip's type), IN_SHARED, BLOCKS (of a multiprocessor).
 
 // as in split_convolve: a normalized transform takes the place of the spectrum, and there is no skip
 constexpr int TOP_INPUT = 3, TOP = 2;
 constexpr int STEP = IN_SHARED ? 32 * W : 32;  // of vectors of a thread that wait
 
-KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_gradients(
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
     float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* all_roots, i64 first_channel,
     i64 batch, i64 rows, i64 each, i64 ahead) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), first = (block_index() / CLUSTER * TEAMS + team_of_block()) * each;
-    tables += residue * (W * CLUSTER * VECTORS * 32);
-#if CLUSTER > 1
-    unsigned char* shared = shared_bytes;
-    const Row row(tables, shared);
-#else
-    unsigned char* shared = shared_of_team(shared_bytes, IN_SHARED ? 4 * N : 0);
-    const Row row(tables, shared, fetch_tables(tables, shared_bytes));
-#endif
+    const i64 residue = block_index_y(), first = block_index() / CLUSTER * each;
+    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
     const uint2* roots = all_roots + residue * ROOTS_OF_ROW;
     const int end = min(int(rows), int(first + each));
 #pragma unroll 1
     for (int r = int(first); r < end; ++r) {
         const i64 place = i64(r) * SEGMENTS + residue, columns = i64(r) * (N / 2 / COLUMNS);
         u32 *input = inputs + place * N, *z = planes + place * N;
-        uint4* kept = IN_SHARED ? reinterpret_cast<uint4*>(shared + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_of_team()
+        uint4* kept = IN_SHARED ? reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index()
                                 : reinterpret_cast<uint4*>(input) + row.q * P * 64 + row.at.lane;
         prefetch_row(z, row);
 #if HAS_SIGNALS
@@ -76,7 +70,7 @@ KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_gradients(
         }
 #endif
         store_row(row, re, im, input, roots);
-        if (row.rank == 0 && thread_of_team() == 0) {
+        if (row.rank == 0 && thread_index() == 0) {
             scales_of_inputs[place] = down * of_input * (GROWTH * GROWTH);
 #if HAS_SIGNALS
             scales[place] = down * spectrum.scale * (GROWTH * GROWTH);

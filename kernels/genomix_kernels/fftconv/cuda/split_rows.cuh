@@ -5,9 +5,9 @@
 // those of a warp follow one another. A thread writes where it has read.
 //
 // The blocks of a cluster take a complex transform over s with a shift of the row's own, as the warps of a block do. Where a
-// team of a block has a row to itself (split_teams.cuh), each thread does the latter with what it has read.
+// block has a row to itself, each thread does the latter with what it has read.
 //
-// Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one), SEGMENTS.
+// Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one).
 #pragma once
 
 constexpr int COLUMNS_OF_TILE = 16 * P;
@@ -26,20 +26,24 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
 
 // Ask for what this block has of a row, and for what the same one of a residue that is `ahead` further will begin with, when all
 // blocks before it have begun.
-DEVICE void prefetch_row(const u32* z, const Row& row) { prefetch_bytes(z + M * row.rank, 4 * M, thread_of_team(), 32 * W); }
+DEVICE void prefetch_row(const u32* z, const Row& row) { prefetch_bytes(z + M * row.rank, 4 * M, thread_index(), 32 * W); }
 DEVICE void prefetch_ahead(const u32* z, i64 stride, i64 residue, i64 ahead, const Row& row) {
     if (residue + ahead < SEGMENTS) prefetch_row(z + ahead * stride, row);
 }
 
 #if CLUSTER > 1
-// All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (Of a team only `normalize`
-// has one.)
+// All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (In a block with a row to
+// itself only `normalize` has one.)
 DEVICE void keep_apart(const Row& row) {
     row.meetings.say_ready();
     row.meetings.wait_until_ready();
     barrier();
 }
+#else
+DEVICE void keep_apart(const Row& row) {}
+#endif
 
+#if CLUSTER > 1
 template <bool IS_BACKWARD, int SIZE>
 DEVICE void over_blocks_level(u32 (&r)[TOGETHER][CLUSTER], u32 (&i)[TOGETHER][CLUSTER], const uint2* roots) {
     constexpr int COUNT = CLUSTER / SIZE;

@@ -1,8 +1,8 @@
 // What split_gradients does for all rows of a batch of a channel, whose part of the filter's gradient is summed in fp32, in shared
-// memory, and goes back once, to `sums`. The input's row and that of its output's gradient are transformed at once. A team takes
-// `each` rows (those of a batch), of `rows` in all.
+// memory, and goes back once, to `sums`. The input's row and that of its output's gradient are transformed at once. A block takes
+// a channel.
 //
-// Defined by the caller, besides P, W, CLUSTER (1), TEAMS, COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's
+// Defined by the caller, besides P, W, CLUSTER (1), COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's
 // gradient too), SKIP (the skip's type), BLOCKS (of a multiprocessor).
 
 constexpr int TOP_INPUT = 3, TOP = 2;  // as in split_gradients
@@ -36,17 +36,13 @@ DEVICE float read_sums(const Row& row, const float4* sums, Words& re, Words& im)
     return scale.down;
 }
 
-KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_summed_gradients(
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
     const u32* inputs, const Loudness* loudness_of_inputs, u32* planes, const Loudness* loudness, float* scales, u32* sums,
-    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 rows, i64 each,
-    i64 ahead) {
+    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch, i64 ahead) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), channel = block_index() * TEAMS + team_of_block();
-    unsigned char* shared = shared_of_team(shared_bytes, 8 * N);
-    tables += residue * (W * VECTORS * 32);
-    const Row row(tables, shared, fetch_tables(tables, shared_bytes));
-    if (channel * each >= rows) return;
-    float4* mine = reinterpret_cast<float4*>(shared + SLOT_BYTES) + thread_of_team();
+    const i64 residue = block_index_y(), channel = block_index();
+    const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
+    float4* mine = reinterpret_cast<float4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
 #if HAS_SIGNALS
     const i64 d = first_channel + channel;
     const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
@@ -55,14 +51,14 @@ KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_summed_gradients(
     const Spectrum spectrum(vectors, as_float(of_filter[N]), skip ? load(skip, d) : 0.0f);
 #endif
 #pragma unroll 1
-    for (int b = 0; b < int(each); ++b) {
-        const i64 r = channel * each + b, place = r * SEGMENTS + residue, columns = r * (N / 2 / COLUMNS);
+    for (int b = 0; b < int(batch); ++b) {
+        const i64 r = channel * batch + b, place = r * SEGMENTS + residue, columns = r * (N / 2 / COLUMNS);
         const u32* input = inputs + place * N;
         u32* z = planes + place * N;
-        if (b + 1 < int(each)) {
+        if (b + 1 < int(batch)) {
             prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
         } else {
-            const i64 first = channel * each * SEGMENTS + residue;
+            const i64 first = channel * batch * SEGMENTS + residue;
             prefetch_ahead(inputs + first * N, N, residue, ahead, row), prefetch_ahead(planes + first * N, N, residue, ahead, row);
         }
         Both re, im;
@@ -81,13 +77,13 @@ KERNEL void __launch_bounds__(32 * W * TEAMS, BLOCKS) split_summed_gradients(
         }
 #if HAS_SIGNALS
         store_row(row, gr, gi, z, nullptr);
-        if (thread_of_team() == 0) scales[place] = downs.y * spectrum.scale;
+        if (thread_index() == 0) scales[place] = downs.y * spectrum.scale;
 #endif
     }
     Words re, im;
-    team_barrier();  // between two of `largest`
+    barrier();  // between two of `largest`
     const float scale = read_sums(row, mine, re, im);
     const i64 place = channel * SEGMENTS + residue;
     store_row(row, re, im, sums + place * N, nullptr);
-    if (thread_of_team() == 0) scales_of_sums[place] = scale;
+    if (thread_index() == 0) scales_of_sums[place] = scale;
 }

@@ -1,31 +1,10 @@
-// Rows of split_rows.cuh where a team has one to itself, or two.
+// Rows of split_rows.cuh where a block has one to itself, or two at once.
 //
-// A block is several teams, with a row each: all that a multiprocessor holds at once. They have the same residue, whose tables
-// are the size of a row and are needed at every step: they lie in shared memory, once for all.
-//
-// Defined by the caller: as for split_rows.cuh, and TEAMS.
+// Defined by the caller: as for split_rows.cuh.
 #pragma once
 
 #if CLUSTER == 1
 constexpr int UNITS = P / W;
-constexpr int TABLE_BYTES = 512 * NEAR * W;
-constexpr int SLOT_BYTES = 16 * SHARED_SLOTS + CONTROL_BYTES;
-
-// A team's part of shared memory, with so many bytes besides its slots, and what is behind the slots
-DEVICE unsigned char* shared_of_team(unsigned char* shared, int more) {
-    return shared + TABLE_BYTES + team_of_block() * (SLOT_BYTES + more);
-}
-// The residue's tables to shared memory
-DEVICE const uint4* fetch_tables(const uint4* tables, unsigned char* shared) {
-    uint4* near = reinterpret_cast<uint4*>(shared);
-    for (int k = thread_index(); k < 32 * NEAR * W; k += 32 * W * TEAMS)
-        copy_async(near + k, tables + k / (32 * NEAR) * (32 * VECTORS) + k % (32 * NEAR), true);
-    commit_copies();
-    wait_for_copies<0>();
-    barrier();
-    return near;
-}
-DEVICE void keep_apart(const Row& row) {}
 
 DEVICE void read_tile(const u32* from, Tile& x) {
     const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
@@ -96,13 +75,13 @@ DEVICE float load_row(
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
     const float down = x.spread(row, loudness, of_block, top);
     const First first(row.tables);
-    team_barrier();
+    barrier();
     row.read_tiles(re, 0);
     if (PARTS == 1) {
-        team_barrier();
+        barrier();
 #pragma unroll
         for (int u = 0; u < UNITS; ++u) row.write_unit<true>(u, x.i[u], 1);
-        team_barrier();
+        barrier();
     }
     row.read_tiles(im, 1);
     transform<false>(re, im, row.tables, first);
@@ -113,15 +92,15 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
     transform_back<false>(re, im, row.tables);
     row.write_tiles(re, 0);
     if (PARTS == 1) {
-        team_barrier();
+        barrier();
 #pragma unroll
         for (int u = 0; u < UNITS; ++u) row.read_unit<true>(u, x.r[u], 0);
-        team_barrier();
+        barrier();
     }
     row.write_tiles(im, 1);
     RootsOfBlock of_block;
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
-    team_barrier();
+    barrier();
     x.collect(row, of_block, z);
 }
 
@@ -139,12 +118,12 @@ DEVICE float2 load_rows(
     RootsOfBlock of_block;
     row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
     const float down = x.spread(row, loudness, of_block, top);
-    team_barrier();
+    barrier();
     row.read_tiles(words_of(re, 0), words_of(im, 0));
-    team_barrier();
+    barrier();
     const float down2 = y.spread(row, loudness2, of_block, top2);
     const First first(row.tables);
-    team_barrier();
+    barrier();
     row.read_tiles(words_of(re, 1), words_of(im, 1));
     transform<false, 2>(re, im, row.tables, first);
     return make_float2(down, down2);
