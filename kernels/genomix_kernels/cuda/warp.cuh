@@ -154,6 +154,16 @@ DEVICE uint4 load_once(const uint4* from) {
     return x;
 }
 
+// what is read again soon, past the first-level cache, and shall stay in the second
+DEVICE uint4 load_again(const uint4* from) {
+    unsigned long long policy;
+    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    uint4 x;
+    asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from), "l"(policy) : "memory");
+    return x;
+}
+
 DEVICE void store_streaming(void* to, uint2 value) { __stcs(reinterpret_cast<uint2*>(to), value); }
 
 // asks that bytes be brought to the L2 cache: by one thread where that is possible (from and n at multiples of 16), else

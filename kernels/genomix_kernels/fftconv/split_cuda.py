@@ -59,8 +59,8 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         filters = prepared[first * plan.segments :]
         loudness = take_apart(filters, first, count)
         launch(
-            SPECTRUM, rows.defines, rows.grid(count), rows.threads, rows.slots, filters, loudness, *rows.tables,
-            rows.ahead(count), cluster=plan.split.cluster,
+            SPECTRUM, rows.defines, (count, plan.segments), rows.threads, rows.slots, filters, loudness, *rows.tables,
+            cluster=plan.split.cluster,
         )  # fmt: skip
     return prepared
 
@@ -101,8 +101,8 @@ def convolve(
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, rows.grid(count * batch), rows.threads, rows.slots, planes, loudness, scales, prepared,
-            skip, *rows.tables, first, batch, rows.ahead(count * batch), cluster=plan.split.cluster,
+            CONVOLVE, defines, (count * batch, plan.segments), rows.threads, rows.slots, planes, loudness, scales, prepared,
+            skip, *rows.tables, first, batch, cluster=plan.split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y
@@ -153,15 +153,19 @@ def convolve_with(
     take_filter_apart = taking_apart(plan, h[None], None, is_filter=True)
     put_together = putting_together(plan, y, post_gate, second)
     rows = Rows(plan, u.device)
-    defines = rows.defines | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
+    defines = rows.defines | {
+        "LEAVES": int(leaves_spectrum),
+        "SKIP": element_of(skip),
+        "NEAR_TABLES": int(rows.near > 0),
+    }
     each = rows.each(at_once)
     for first, count in groups:
         filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
         loudness_of_filters = take_filter_apart(filters, first, count)
         loudness = take_apart(planes, first, count)
         launch(
-            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform, planes, loudness, scales,
-            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each, rows.ahead(count, each),
+            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform + rows.near, planes, loudness, scales,
+            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each, rows.abreast,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -239,17 +243,17 @@ def _backward(
     for first, count in groups:
         loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
         n = count * batch
-        grid, last = rows.grid(n, each), (n, each, rows.ahead(n, each))
+        grid = rows.grid(n, each)
         if is_summed:
             launch(
                 SUMMED_GRADIENTS, defines, grid, rows.threads, rows.slots_and_sums, inputs, loudness_of_inputs, planes,
-                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, last[-1],
+                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, count, rows.abreast,
             )  # fmt: skip
         else:
             launch(
-                GRADIENTS, defines | {"IN_SHARED": int(rows.has_room)}, grid, rows.threads,
-                rows.slots_and_transform if rows.has_room else rows.slots, inputs, loudness_of_inputs,
-                scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, *last,
+                GRADIENTS, defines | {"IN_SHARED": int(rows.has_room), "NEAR_TABLES": int(rows.near > 0)}, grid, rows.threads,
+                rows.slots_and_transform + rows.near if rows.has_room else rows.slots, inputs, loudness_of_inputs,
+                scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, n, each, rows.abreast,
                 cluster=plan.split.cluster,
             )  # fmt: skip
         if put_together is not None:

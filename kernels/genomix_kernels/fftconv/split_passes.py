@@ -44,11 +44,16 @@ def taking_apart(
 ) -> Callable[[Tensor, int, int], Tensor]:
     """Return what fills planes with the residues of so many channels from one on, and says how loud columns are."""
     batch = x.shape[0]
-    defines = _defines(plan, 2 if plan.is_staged else 3, x, gate) | {"HAS_PRE": int(gate is not None), "IS_FILTER": int(is_filter)}
+    defines = _defines(plan, 2 if plan.is_staged else 3, x, gate) | {
+        "HAS_PRE": int(gate is not None),
+        "IS_FILTER": int(is_filter),
+    }
     if plan.is_staged:
         source, matrix = STAGED_COLUMNS, tables_of_stages(x.device, is_backward=False)
         # lines of 64 tokens of each segment, then of 32 words of both parts of each residue
-        shared = 128 + plan.segments * max(256, 64 * sum(y.element_size() for y in (x, gate) if y is not None))
+        shared = 128 + plan.segments * max(
+            256, 64 * sum(y.element_size() for y in (x, gate) if y is not None)
+        )
     else:
         source, matrix, shared = COLUMNS, matrix_of_columns(plan.segments, x.device), 0
     strides = strides_of_rows(x, gate)

@@ -23,6 +23,9 @@ BLOCKS_OF_GPU = 1024
 EACH = 4
 """Rows that a block takes one after the other where there are many: the later ones find its tables in a near cache."""
 
+NEAR = 8
+"""Vectors of a warp's tables that may be in shared memory, as in ``cuda/onepass_tile.cuh``."""
+
 RESERVED = 1024
 """Bytes of shared memory that a block takes besides its own."""
 
@@ -66,6 +69,12 @@ class Rows:
         return self.slots + 4 * self.plan.points
 
     @property
+    def near(self) -> int:
+        """Bytes of its residue's tables that a block keeps in shared memory besides `slots_and_transform`: if there is room."""
+        near = 512 * NEAR * self.plan.split.warps
+        return near if self.has_room and self._fit(self.slots_and_transform + near) else 0
+
+    @property
     def has_room(self) -> bool:
         """Whether blocks find room for a transform; those of a cluster do not."""
         return self.plan.split.cluster == 1 and self._fit(self.slots_and_transform)
@@ -86,16 +95,22 @@ class Rows:
         is_many = rows * self.plan.segments >= EACH * 8 * BLOCKS_OF_GPU
         return EACH if is_many and self.plan.split.cluster == 1 else 1
 
-    def grid(self, rows: int, each: int = 1) -> tuple[int, int]:
-        """Return the blocks, or clusters of them, that take so many rows of every residue."""
-        return math.ceil(rows / each), self.plan.segments
-
-    def ahead(self, rows: int, each: int = 1) -> int:
-        """Return how many residues further the blocks are that begin once all that a GPU holds have ended."""
+    @property
+    def abreast(self) -> int:
+        """How far the numbers of blocks are apart that run on the same multiprocessor, and take the same residue."""
         if self.device.type != "cuda":
-            return 1
-        held = self._blocks * torch.cuda.get_device_properties(self.device).multi_processor_count
-        return math.ceil(held / (self.plan.split.cluster * self.grid(rows, each)[0]))
+            return 3
+        count: int = torch.cuda.get_device_properties(self.device).multi_processor_count
+        return count
+
+    def grid(self, rows: int, each: int = 1) -> tuple[int, ...]:
+        """Return the blocks, or clusters of them, that take so many rows of every residue: as ``find_work`` finds them."""
+        groups, segments = math.ceil(rows / each), self.plan.segments
+        if self.plan.split.cluster > 1:
+            return groups, segments
+        if segments > self.abreast:
+            return (self.abreast * groups * math.ceil(segments / self.abreast),)
+        return (self.abreast * math.ceil(groups / (self.abreast // segments)),)
 
     @property
     def _blocks(self) -> int:

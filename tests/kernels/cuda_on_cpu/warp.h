@@ -161,6 +161,7 @@ static inline void warp_barrier() { meet(nullptr, 0, nullptr, 0, [](Meeting&) {}
 static inline int fresh(int x) { return x; }
 static inline float as_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
 static inline uint4 load_once(const uint4* from) { return *from; }
+static inline uint4 load_again(const uint4* from) { return *from; }
 static inline u32 as_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
 static inline u32 shuffle(u32 x, int lane) {
     u32 in[2] = {x, u32(lane & 31)}, out;

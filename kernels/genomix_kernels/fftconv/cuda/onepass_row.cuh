@@ -89,8 +89,9 @@ struct Row {
     float* maxima;  // of the warps of the row
     mutable Meetings meetings;
 
-    DEVICE Row(const uint4* all_tables, unsigned char* shared)
-        : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane),
+    // `near` as Tables has it
+    DEVICE Row(const uint4* all_tables, unsigned char* shared, const uint4* near = nullptr)
+        : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane, near),
           slots(reinterpret_cast<uint4*>(shared)), maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)),
           meetings(maxima + CONTROL_BYTES / 4) {}
 

@@ -32,12 +32,18 @@ constexpr int VECTORS = SHIFTS + (IS_COMPLEX ? 2 : 0);
 
 // Where rows are complex, roots too are the same for all warps of a row, but for a factor: tables differ from residue to
 // residue there, and few blocks of a multiprocessor have the same.
+//
+// If NEAR_TABLES, the first NEAR vectors of each warp, those that differ from warp to warp, are in shared memory.
+#ifndef NEAR_TABLES
+#define NEAR_TABLES 0
+#endif
+constexpr int NEAR = 8;
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
     const uint4* constants;         // this warp's, which are the same for all lanes
     const u32* shifts;              // of these the factors of the roots
-    DEVICE Tables(const uint4* tables, int warp, int lane)
-        : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane),
+    DEVICE Tables(const uint4* tables, int warp, int lane, const uint4* near)
+        : vectors((NEAR_TABLES ? near + warp * NEAR * 32 : tables + warp * VECTORS * 32) + lane), shared(tables + lane),
           constants(tables + (warp * VECTORS + BLOCK_ROOTS) * 32), shifts(reinterpret_cast<const u32*>(constants + 64)) {}
     DEVICE void read(int index, Tile& re, Tile& im) const {
         const bool is_shared = index == M2 || (IS_COMPLEX && index >= FIRST_ROOT && index < BLOCK_ROOTS);

@@ -6,6 +6,23 @@
 #if CLUSTER == 1
 constexpr int UNITS = P / W;
 
+// Slots, and what a block needs of shared memory behind them
+constexpr int SLOT_BYTES = 16 * SHARED_SLOTS + CONTROL_BYTES;
+// A residue's tables to shared memory, if NEAR_TABLES
+DEVICE const uint4* fetch_tables(const uint4* tables, unsigned char* shared) {
+    if (!NEAR_TABLES) return nullptr;
+    uint4* near = reinterpret_cast<uint4*>(shared);
+#pragma unroll
+    for (int k = 0; k < NEAR; ++k) {
+        const int warp = thread_index() / 32, lane = thread_index() % 32;
+        copy_async(near + (NEAR * warp + k) * 32 + lane, tables + (VECTORS * warp + k) * 32 + lane, true);
+    }
+    commit_copies();
+    wait_for_copies<0>();
+    warp_barrier();  // a warp has its own
+    return near;
+}
+
 DEVICE void read_tile(const u32* from, Tile& x) {
     const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;

@@ -8,7 +8,7 @@ constexpr int TOP = 2;  // |transform| <= 2^3.5 sqrt(N), times 9 at most for fil
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_convolve(
     u32* planes, const Loudness* loudness, float* scales, const u32* spectra, const SKIP* skip, const uint4* tables,
-    const uint2* roots, i64 first_channel, i64 batch, i64 ahead) {
+    const uint2* roots, i64 first_channel, i64 batch) {
     SHARED_BYTES;
     const i64 residue = block_index_y(), r = block_index() / CLUSTER, d = first_channel + r / batch;
     const i64 place = r * SEGMENTS + residue;
@@ -17,7 +17,6 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_convolve(
     const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
     const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet
     prefetch_bytes(vectors - row.at.lane, 1024 * P, row.at.lane, 32);
-    prefetch_ahead(planes + place * N, N, residue, ahead, row);
     roots += residue * ROOTS_OF_ROW;
     Words re, im;
     const float down = load_row(row, re, im, planes + place * N, loudness + r * (N / 2 / COLUMNS), roots, TOP);

@@ -10,22 +10,23 @@ constexpr int TOP_FILTER = 3, TOP = 2, STEP = 32 * W;  // as in split_spectrum a
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     u32* planes, const Loudness* loudness, float* scales, u32* filters, const Loudness* loudness_of_filters, const SKIP* skip,
-    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 channels, i64 each, i64 ahead) {
+    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 channels, i64 each,
+    i64 abreast) {
     SHARED_BYTES;
-    const i64 residue = block_index_y();
-    const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
-    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
-    const int end = min(int(channels), int((block_index() + 1) * each));
+    i64 residue, group;
+    if (!find_work((channels + each - 1) / each, abreast, residue, group)) return;
+    tables += residue * (W * VECTORS * 32);
+    const Row row(tables, shared_bytes, fetch_tables(tables, shared_bytes + SLOT_BYTES + 4 * N));
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + SLOT_BYTES) + thread_index();
+    const int end = min(int(channels), int((group + 1) * each));
 #pragma unroll 1
-    for (int channel = int(block_index() * each); channel < end; ++channel) {
+    for (int channel = int(group * each); channel < end; ++channel) {
         u32* filter = filters + (i64(channel) * SEGMENTS + residue) * WORDS;
         u32* z = planes + (channel * batch * SEGMENTS + residue) * N;
         const Loudness* how_loud = loudness + channel * batch * (N / 2 / COLUMNS);
         float* scale = scales + channel * batch * SEGMENTS + residue;
         const float gain = skip ? load(skip, first_channel + channel) : 0.0f;
         prefetch_row(z, row);
-        if (channel + 1 < end) prefetch_row(filter + SEGMENTS * WORDS, row);
-        else prefetch_ahead(filters + (block_index() * each * SEGMENTS + residue) * WORDS, WORDS, residue, ahead, row);
         Words re, im;
         float down = load_row(row, re, im, filter, loudness_of_filters + i64(channel) * (N / 2 / COLUMNS), roots, TOP_FILTER);
         const float of_filter = normalize(row, re, im, down * GROWTH);
@@ -34,10 +35,11 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
         const Spectrum spectrum(kept, of_filter > 0.0f ? of_filter : 1.0f, gain);
 #pragma unroll 1
         for (int b = 0; b < int(batch); ++b, z += SEGMENTS * N, how_loud += N / 2 / COLUMNS, scale += SEGMENTS) {
-            if (b + 1 < int(batch)) prefetch_row(z + SEGMENTS * N, row);
             down = load_row(row, re, im, z, how_loud, roots, TOP);
 #pragma unroll
             for (int j = 0; j < P; ++j) spectrum.times_tile<false, STEP, true>(re[j], im[j], j);
+            if (b + 1 < int(batch)) prefetch_row(z + SEGMENTS * N, row);
+            else if (channel + 1 < end) prefetch_row(filter + SEGMENTS * WORDS, row);
             store_row(row, re, im, z, roots);
             if (thread_index() == 0) *scale = down * spectrum.scale * (GROWTH * GROWTH);
         }

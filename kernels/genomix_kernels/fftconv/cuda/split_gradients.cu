@@ -16,10 +16,21 @@ constexpr int STEP = IN_SHARED ? 32 * W : 32;  // of vectors of a thread that wa
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
     float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* all_roots, i64 first_channel,
-    i64 batch, i64 rows, i64 each, i64 ahead) {
+    i64 batch, i64 rows, i64 each, i64 abreast) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), first = block_index() / CLUSTER * each;
-    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+#if CLUSTER > 1
+    const i64 residue = block_index_y(), group = block_index() / CLUSTER;
+#else
+    i64 residue, group;
+    if (!find_work((rows + each - 1) / each, abreast, residue, group)) return;
+#endif
+    const i64 first = group * each;
+    tables += residue * (W * CLUSTER * VECTORS * 32);
+#if CLUSTER > 1
+    const Row row(tables, shared_bytes);
+#else
+    const Row row(tables, shared_bytes, fetch_tables(tables, shared_bytes + SLOT_BYTES + (IN_SHARED ? 4 * N : 0)));
+#endif
     const uint2* roots = all_roots + residue * ROOTS_OF_ROW;
     const int end = min(int(rows), int(first + each));
 #pragma unroll 1
@@ -35,8 +46,6 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
         const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
         const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet
 #endif
-        if (r + 1 < end) prefetch_row(input + SEGMENTS * N, row);
-        else prefetch_ahead(inputs + (first * SEGMENTS + residue) * N, N, residue, ahead, row);
         Words re, im;
         float down = load_row(row, re, im, input, loudness_of_inputs + columns, roots, TOP_INPUT);
         const float of_input = normalize(row, re, im, down * GROWTH);
@@ -69,6 +78,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
             times<true>(re[j], im[j], ur, ui);
         }
 #endif
+        if (r + 1 < end) prefetch_row(input + SEGMENTS * N, row);
         store_row(row, re, im, input, roots);
         if (row.rank == 0 && thread_index() == 0) {
             scales_of_inputs[place] = down * of_input * (GROWTH * GROWTH);

@@ -24,12 +24,24 @@ DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
     return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
 }
 
-// Ask for what this block has of a row, and for what the same one of a residue that is `ahead` further will begin with, when all
-// blocks before it have begun.
+// Ask for what this block has of a row, half a row's work before it is needed: in all, blocks ask for as much as the second-level
+// cache holds, and what they ask for earlier has left it again when they come to read it.
 DEVICE void prefetch_row(const u32* z, const Row& row) { prefetch_bytes(z + M * row.rank, 4 * M, thread_index(), 32 * W); }
-DEVICE void prefetch_ahead(const u32* z, i64 stride, i64 residue, i64 ahead, const Row& row) {
-    if (residue + ahead < SEGMENTS) prefetch_row(z + ahead * stride, row);
+
+#if CLUSTER == 1
+// The residue of a block, and which of `groups` of rows it takes; false if none is left for it. Blocks whose numbers differ by
+// `abreast` have the same residue: they run on the same multiprocessor, where its tables are in the first-level cache.
+DEVICE bool find_work(i64 groups, i64 abreast, i64& residue, i64& group) {
+    const int n = int(abreast), of_residue = int(groups), slot = int(block_index()) % n, lap = int(block_index()) / n;
+    if (SEGMENTS > n) {
+        residue = slot + n * (lap / of_residue), group = lap % of_residue;
+        return residue < SEGMENTS;
+    }
+    const int q = slot % SEGMENTS, slots = (n - q + SEGMENTS - 1) / SEGMENTS;  // of this residue
+    residue = q, group = lap * slots + slot / SEGMENTS;
+    return group < groups;
 }
+#endif
 
 #if CLUSTER > 1
 // All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (In a block with a row to

@@ -4,12 +4,11 @@
 // Defined by the caller: as for split_convolve, but for the skip.
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_spectrum(
-    u32* spectra, const Loudness* loudness, const uint4* tables, const uint2* roots, i64 ahead) {
+    u32* spectra, const Loudness* loudness, const uint4* tables, const uint2* roots) {
     SHARED_BYTES;
     const i64 d = block_index() / CLUSTER, residue = block_index_y();
     const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
     u32* z = spectra + (d * SEGMENTS + residue) * WORDS;
-    prefetch_ahead(z, WORDS, residue, ahead, row);
     Words re, im;
     const float down = load_row(row, re, im, z, loudness + d * (N / 2 / COLUMNS), roots + residue * ROOTS_OF_ROW, 3);
     leave_spectrum(row, re, im, z, down * GROWTH);

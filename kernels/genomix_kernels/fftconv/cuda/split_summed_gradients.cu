@@ -38,9 +38,11 @@ DEVICE float read_sums(const Row& row, const float4* sums, Words& re, Words& im)
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
     const u32* inputs, const Loudness* loudness_of_inputs, u32* planes, const Loudness* loudness, float* scales, u32* sums,
-    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch, i64 ahead) {
+    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch, i64 channels,
+    i64 abreast) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), channel = block_index();
+    i64 residue, channel;
+    if (!find_work(channels, abreast, residue, channel)) return;
     const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
     float4* mine = reinterpret_cast<float4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
 #if HAS_SIGNALS
@@ -55,12 +57,6 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
         const i64 r = channel * batch + b, place = r * SEGMENTS + residue, columns = r * (N / 2 / COLUMNS);
         const u32* input = inputs + place * N;
         u32* z = planes + place * N;
-        if (b + 1 < int(batch)) {
-            prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
-        } else {
-            const i64 first = channel * batch * SEGMENTS + residue;
-            prefetch_ahead(inputs + first * N, N, residue, ahead, row), prefetch_ahead(planes + first * N, N, residue, ahead, row);
-        }
         Both re, im;
         const float2 downs =
             load_rows(row, re, im, input, z, loudness_of_inputs + columns, loudness + columns, TOP_INPUT, TOP);
@@ -72,10 +68,16 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
             times<true>(x, y, ur[j], ui[j]);
             add_products(mine + 4 * j * STEP, x, y, by, b == 0);
 #if HAS_SIGNALS
+#ifdef X_AGAIN
+            const uint4 hr = load_again(vectors + 64 * j), hi = load_again(vectors + 64 * j + 32);
+            spectrum.times_tile<true>(gr[j], gi[j], {hr.x, hr.y, hr.z, hr.w}, {hi.x, hi.y, hi.z, hi.w});
+#else
             spectrum.times_tile<true>(gr[j], gi[j], j);
+#endif
 #endif
         }
 #if HAS_SIGNALS
+        if (b + 1 < int(batch)) prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
         store_row(row, gr, gi, z, nullptr);
         if (thread_index() == 0) scales[place] = downs.y * spectrum.scale;
 #endif
