@@ -32,8 +32,7 @@ FOLDER = PACKAGE / "fftconv" / "cuda"
 _ROWS = (
     PACKAGE / "cuda" / "element.cuh",
     *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
-    FOLDER / "split_rows.cuh",
-    FOLDER / "split_blocks.cuh",
+    *(FOLDER / f"split_{part}.cuh" for part in ("rows", "cubes", "blocks")),
 )
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
@@ -59,7 +58,7 @@ def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
         filters = prepared[first * plan.segments :]
         loudness = take_apart(filters, first, count)
         launch(
-            SPECTRUM, rows.defines, (count, plan.segments), rows.threads, rows.slots, filters, loudness, *rows.tables,
+            SPECTRUM, rows.defines, rows.grid(count), rows.threads, rows.slots, filters, loudness, *rows.tables,
             cluster=plan.split.cluster,
         )  # fmt: skip
     return prepared
@@ -101,7 +100,7 @@ def convolve(
     for first, count in groups:
         loudness = take_apart(planes, first, count)
         launch(
-            CONVOLVE, defines, (count * batch, plan.segments), rows.threads, rows.slots, planes, loudness, scales, prepared,
+            CONVOLVE, defines, rows.grid(count * batch), rows.threads, rows.slots, planes, loudness, scales, prepared,
             skip, *rows.tables, first, batch, cluster=plan.split.cluster,
         )  # fmt: skip
         put_together(planes, scales, first, count)
@@ -153,19 +152,15 @@ def convolve_with(
     take_filter_apart = taking_apart(plan, h[None], None, is_filter=True)
     put_together = putting_together(plan, y, post_gate, second)
     rows = Rows(plan, u.device)
-    defines = rows.defines | {
-        "LEAVES": int(leaves_spectrum),
-        "SKIP": element_of(skip),
-        "NEAR_TABLES": int(rows.near > 0),
-    }
+    defines = rows.defines | {"LEAVES": int(leaves_spectrum), "SKIP": element_of(skip)}
     each = rows.each(at_once)
     for first, count in groups:
         filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
         loudness_of_filters = take_filter_apart(filters, first, count)
         loudness = take_apart(planes, first, count)
         launch(
-            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform + rows.near, planes, loudness, scales,
-            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each, rows.abreast,
+            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform, planes, loudness, scales,
+            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each,
         )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -247,13 +242,13 @@ def _backward(
         if is_summed:
             launch(
                 SUMMED_GRADIENTS, defines, grid, rows.threads, rows.slots_and_sums, inputs, loudness_of_inputs, planes,
-                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, count, rows.abreast,
+                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch,
             )  # fmt: skip
         else:
             launch(
-                GRADIENTS, defines | {"IN_SHARED": int(rows.has_room), "NEAR_TABLES": int(rows.near > 0)}, grid, rows.threads,
-                rows.slots_and_transform + rows.near if rows.has_room else rows.slots, inputs, loudness_of_inputs,
-                scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, n, each, rows.abreast,
+                GRADIENTS, defines | {"IN_SHARED": int(rows.has_room)}, grid, rows.threads,
+                rows.slots_and_transform if rows.has_room else rows.slots, inputs, loudness_of_inputs,
+                scales_of_inputs, planes, loudness, scales, prepared, skip, *rows.tables, first, batch, n, each,
                 cluster=plan.split.cluster,
             )  # fmt: skip
         if put_together is not None:

@@ -47,6 +47,16 @@ class Plan:
         return 256 * self.split.points * self.split.warps * self.split.cluster
 
     @property
+    def is_cube(self) -> bool:
+        """Whether a row of one residue has 16^3 points: ``cuda/split_cubes.cuh``."""
+        return self.split == SPLIT[4096]
+
+    @property
+    def half(self) -> int:
+        """Numbers of a residue's row that are so far apart share a word."""
+        return 256 if self.is_cube else 16 * self.split.points
+
+    @property
     def words_of_filter(self) -> int:
         """Words of a residue of a filter's transform: its points, and a line of 128 bytes for its scale."""
         return self.points + 32
@@ -89,6 +99,42 @@ def tables_of_rows(points: int, warps: int, cluster: int, segments: int, device:
     host = torch.device("cpu")
     rows = [tables(points, warps, cluster, host, shift, is_complex=True) for shift in shifts]
     return torch.stack(rows).to(device)
+
+
+@cache
+def cube_tables(segments: int, device: torch.device) -> Tensor:
+    """Return the matrices and factors of rows of 16^3 points, int32 ``(36 + 12 * segments, 32, 4)``.
+
+    As ``cuda/split_cubes.cuh`` has them, real and imaginary parts: what all residues have in common, then those of each.
+    """
+    lane, word, pair = torch.arange(32)[:, None, None], torch.arange(4)[:, None], torch.arange(2)
+    g, t, high, low = lane // 4, lane % 4, word // 2, word % 2
+    row, column = g + 8 * high, 2 * t + 8 * low + pair  # of a tile
+    left_row, left_column = g + 8 * low, 2 * t + 8 * high + pair  # of a left factor
+    depth, right_column = 2 * t + 8 * low + pair, g + 8 * high  # of a right factor
+
+    def n2(place: Tensor) -> Tensor:
+        return 2 * (place % 8) + place // 8
+
+    def n1(place: Tensor) -> Tensor:
+        return 4 * (place % 8 // 2) + 2 * (place // 8) + place % 2
+
+    warp, tile = torch.arange(4)[:, None, None, None, None], torch.arange(4)[:, None, None, None]
+    q, m = 2 * warp + tile % 2 + 8 * (tile // 2), 16 * n1(column) + n2(row)
+    common = [unit(n2(depth) * right_column / 16, 1 / 4), unit(-n2(left_row) * left_column / 16, 1 / 4)]
+    common += list(unit(m * q / 4096).flatten(0, 1))
+    f = ((torch.arange(segments).double() + 0.25) / segments).view(-1, 1, 1, 1)
+    own = [
+        unit(left_column * (left_row + f) / 16, 1 / 4),
+        unit(n1(left_column) * (left_row / 16 + f / 256), 1 / 4),
+        unit(n2(column) * (row / 256 + f / 4096)),
+        unit(-n2(row) * (column / 256 + f / 4096)),
+        unit(-n1(right_column) * (depth / 16 + f / 256), 1 / 4),
+        unit(-right_column * (depth + f) / 16, 1 / 4),
+    ]
+    both = [torch.stack([x for y in common for x in (y.real, y.imag)])]
+    both.append(torch.stack([x for y in own for x in (y.real, y.imag)], dim=1).flatten(0, 1))
+    return torch.cat(both).half().contiguous().view(torch.int32).squeeze(-1).to(device)
 
 
 @cache

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genomix_kernels.fftconv.onepass_cuda import shared_bytes
 from genomix_kernels.fftconv.onepass_tables import twists
-from genomix_kernels.fftconv.split_plan import WIDTH, Plan, roots_of_rows, tables_of_rows
+from genomix_kernels.fftconv.split_plan import WIDTH, Plan, cube_tables, roots_of_rows, tables_of_rows
 
 WARPS_OF_SM = 16
 """Warps that a multiprocessor shall hold, with 128 registers a thread."""
@@ -22,9 +22,6 @@ BLOCKS_OF_GPU = 1024
 
 EACH = 4
 """Rows that a block takes one after the other where there are many: the later ones find its tables in a near cache."""
-
-NEAR = 8
-"""Vectors of a warp's tables that may be in shared memory, as in ``cuda/onepass_tile.cuh``."""
 
 RESERVED = 1024
 """Bytes of shared memory that a block takes besides its own."""
@@ -49,6 +46,8 @@ class Rows:
     def tables(self) -> tuple[Tensor, Tensor | None]:
         """Tables of each residue, and the roots of transforms over the blocks of a cluster."""
         split, segments = self.plan.split, self.plan.segments
+        if self.plan.is_cube:
+            return cube_tables(segments, self.device), None
         roots = roots_of_rows(split.cluster, segments, self.device) if split.cluster > 1 else None
         return tables_of_rows(*split, segments, self.device), roots
 
@@ -69,12 +68,6 @@ class Rows:
         return self.slots + 4 * self.plan.points
 
     @property
-    def near(self) -> int:
-        """Bytes of its residue's tables that a block keeps in shared memory besides `slots_and_transform`: if there is room."""
-        near = 512 * NEAR * self.plan.split.warps
-        return near if self.has_room and self._fit(self.slots_and_transform + near) else 0
-
-    @property
     def has_room(self) -> bool:
         """Whether blocks find room for a transform; those of a cluster do not."""
         return self.plan.split.cluster == 1 and self._fit(self.slots_and_transform)
@@ -86,8 +79,7 @@ class Rows:
 
     def takes_sums(self, channels: int, batch: int) -> bool:
         """Return whether a block takes all rows of a batch, two at once, and sums up what their filter gets of them."""
-        split = self.plan.split
-        has_room = split.cluster == 1 and split.points == 4 and self._fit(self.slots_and_sums)
+        has_room = self.plan.is_cube and self._fit(self.slots_and_sums)
         return has_room and batch > 1 and channels * self.plan.segments >= BLOCKS_OF_GPU
 
     def each(self, rows: int) -> int:
@@ -95,22 +87,9 @@ class Rows:
         is_many = rows * self.plan.segments >= EACH * 8 * BLOCKS_OF_GPU
         return EACH if is_many and self.plan.split.cluster == 1 else 1
 
-    @property
-    def abreast(self) -> int:
-        """How far the numbers of blocks are apart that run on the same multiprocessor, and take the same residue."""
-        if self.device.type != "cuda":
-            return 3
-        count: int = torch.cuda.get_device_properties(self.device).multi_processor_count
-        return count
-
-    def grid(self, rows: int, each: int = 1) -> tuple[int, ...]:
-        """Return the blocks, or clusters of them, that take so many rows of every residue: as ``find_work`` finds them."""
-        groups, segments = math.ceil(rows / each), self.plan.segments
-        if self.plan.split.cluster > 1:
-            return groups, segments
-        if segments > self.abreast:
-            return (self.abreast * groups * math.ceil(segments / self.abreast),)
-        return (self.abreast * math.ceil(groups / (self.abreast // segments)),)
+    def grid(self, rows: int, each: int = 1) -> tuple[int, int]:
+        """Return the blocks, or clusters of them, that take so many rows of every residue."""
+        return math.ceil(rows / each), self.plan.segments
 
     @property
     def _blocks(self) -> int:

@@ -89,11 +89,12 @@ struct Row {
     float* maxima;  // of the warps of the row
     mutable Meetings meetings;
 
-    // `near` as Tables has it
-    DEVICE Row(const uint4* all_tables, unsigned char* shared, const uint4* near = nullptr)
-        : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane, near),
+    const uint4 *own, *common;  // tables of rows of 16^3: see split_cubes.cuh
+
+    DEVICE Row(const uint4* all_tables, unsigned char* shared, const uint4* of_all = nullptr)
+        : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane),
           slots(reinterpret_cast<uint4*>(shared)), maxima(reinterpret_cast<float*>(slots + SHARED_SLOTS)),
-          meetings(maxima + CONTROL_BYTES / 4) {}
+          meetings(maxima + CONTROL_BYTES / 4), own(all_tables), common(of_all) {}
 
     DEVICE float largest(float x) const {
 #pragma unroll

@@ -4,6 +4,10 @@
 #pragma once
 
 constexpr int M = 256 * P * W, N = CLUSTER * M;  // points of a block and of a row
+// Rows of 16^3 complex numbers, all to a block: split_cubes.cuh
+constexpr bool IS_CUBE = IS_COMPLEX && CLUSTER == 1 && P == 4 && W == 4;
+// Numbers of a row that are so far apart share a word, where rows are complex: see split_rows.cuh
+constexpr int HALF = IS_CUBE ? 256 : 16 * P;
 
 // Where real numbers come from and go to: neighbouring ones, from n on. None beyond the end of a row.
 

@@ -32,18 +32,12 @@ constexpr int VECTORS = SHIFTS + (IS_COMPLEX ? 2 : 0);
 
 // Where rows are complex, roots too are the same for all warps of a row, but for a factor: tables differ from residue to
 // residue there, and few blocks of a multiprocessor have the same.
-//
-// If NEAR_TABLES, the first NEAR vectors of each warp, those that differ from warp to warp, are in shared memory.
-#ifndef NEAR_TABLES
-#define NEAR_TABLES 0
-#endif
-constexpr int NEAR = 8;
 struct Tables {
     const uint4 *vectors, *shared;  // of this warp and lane, and of those that are the same for all warps
     const uint4* constants;         // this warp's, which are the same for all lanes
     const u32* shifts;              // of these the factors of the roots
-    DEVICE Tables(const uint4* tables, int warp, int lane, const uint4* near)
-        : vectors((NEAR_TABLES ? near + warp * NEAR * 32 : tables + warp * VECTORS * 32) + lane), shared(tables + lane),
+    DEVICE Tables(const uint4* tables, int warp, int lane)
+        : vectors(tables + warp * VECTORS * 32 + lane), shared(tables + lane),
           constants(tables + (warp * VECTORS + BLOCK_ROOTS) * 32), shifts(reinterpret_cast<const u32*>(constants + 64)) {}
     DEVICE void read(int index, Tile& re, Tile& im) const {
         const bool is_shared = index == M2 || (IS_COMPLEX && index >= FIRST_ROOT && index < BLOCK_ROOTS);
@@ -173,8 +167,8 @@ DEVICE void twisted(Tile& ar, Tile& ai, Tile& br, Tile& bi, const Tile& cr, cons
 #pragma unroll
     for (int i = 0; i < 4; ++i) twisted<IS_BACKWARD>(ar[i], ai[i], br[i], bi[i], cr[i], ci[i], turns);
 }
-// of groups of SIZE tiles; ROWS transforms, one behind the other
-template <bool IS_BACKWARD, int COUNT, int SIZE, int ROWS, class Roots>
+// of groups of SIZE tiles
+template <bool IS_BACKWARD, int COUNT, int SIZE, class Roots>
 DEVICE void twisted_level(Tile* re, Tile* im, const Roots& roots) {
 #pragma unroll
     for (int wide = 0; wide < (COUNT == 8 && SIZE == 2 ? 2 : 1); ++wide) {
@@ -184,20 +178,17 @@ DEVICE void twisted_level(Tile* re, Tile* im, const Roots& roots) {
         for (int group = 0; group < COUNT / SIZE; ++group) {
             if (COUNT == 8 && SIZE == 2 && group / 2 != wide) continue;
 #pragma unroll
-            for (int k = 0; k < ROWS * SIZE / 2; ++k) {
-                const int j = k / (SIZE / 2) * COUNT + group * SIZE + k % (SIZE / 2);
+            for (int j = group * SIZE; j < group * SIZE + SIZE / 2; ++j)
                 twisted<IS_BACKWARD>(re[j], im[j], re[j + SIZE / 2], im[j + SIZE / 2], cr, ci, group % 2 == 1);
-            }
         }
     }
 }
-template <bool IS_BACKWARD, int COUNT, int ROWS = 1, class Roots>
-DEVICE void over_tiles(Tile* re, Tile* im, const Roots& roots) {
-    if constexpr (COUNT == 8 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8, ROWS>(re, im, roots);
-    if constexpr (COUNT >= 2 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2, ROWS>(re, im, roots);
-    if constexpr (COUNT >= 4) twisted_level<IS_BACKWARD, COUNT, 4, ROWS>(re, im, roots);
-    if constexpr (COUNT >= 2 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2, ROWS>(re, im, roots);
-    if constexpr (COUNT == 8 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8, ROWS>(re, im, roots);
+template <bool IS_BACKWARD, int COUNT, class Roots> DEVICE void over_tiles(Tile* re, Tile* im, const Roots& roots) {
+    if constexpr (COUNT == 8 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8>(re, im, roots);
+    if constexpr (COUNT >= 2 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2>(re, im, roots);
+    if constexpr (COUNT >= 4) twisted_level<IS_BACKWARD, COUNT, 4>(re, im, roots);
+    if constexpr (COUNT >= 2 && !IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 2>(re, im, roots);
+    if constexpr (COUNT == 8 && IS_BACKWARD) twisted_level<IS_BACKWARD, COUNT, 8>(re, im, roots);
 }
 // those of a warp's tiles: a word's fraction is its own, (k1 + 16 k2 + f) / 256
 struct RootsOfWords {
@@ -212,7 +203,7 @@ struct RootsOfWords {
     }
 };
 
-// The transforms of a warp, of ROWS rows at once: their tiles follow one another, and what is in memory is read once for all.
+// The transforms of a warp
 
 // Each step is done for all tiles before the next, so that few matrices are in registers at once.
 
@@ -222,14 +213,13 @@ struct First {
     DEVICE First(const Tables& tables) { tables.read(M1, r, i), tables.read(TWIDDLE, wr, wi); }
 };
 
-template <bool IS_REAL, int ROWS = 1>
-DEVICE void transform(Tile* re, Tile* im, const Tables& tables, const First& first) {
+template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables& tables, const First& first) {
     {
         Tile n;
         const Tile &r = first.r, &i = first.i, &wr = first.wr, &wi = first.wi;
         negate(i, n);
 #pragma unroll
-        for (int j = 0; j < ROWS * P; ++j) {
+        for (int j = 0; j < P; ++j) {
             if (j % 4 == 0) warp_barrier();  // loads stay behind it
             from_left<IS_REAL>(re[j], im[j], r, i, n);
             times<false>(re[j], im[j], wr, wi);
@@ -242,26 +232,26 @@ DEVICE void transform(Tile* re, Tile* im, const Tables& tables, const First& fir
         const Tile r = {x[0], x[2], x[1], x[3]}, i = {y[0], y[2], y[1], y[3]};
         negate(i, n);
 #pragma unroll
-        for (int j = 0; j < ROWS * P; ++j) {
+        for (int j = 0; j < P; ++j) {
             if (j % 4 == 0) warp_barrier();  // loads stay behind it
             from_right<false>(re[j], im[j], r, i, n);
         }
     }
-    over_tiles<false, P, ROWS>(re, im, RootsOfWords{tables});
+    over_tiles<false, P>(re, im, RootsOfWords{tables});
 }
 
-template <bool IS_REAL, int ROWS = 1> DEVICE void transform(Tile* re, Tile* im, const Tables& tables) {
-    transform<IS_REAL, ROWS>(re, im, tables, First(tables));
+template <bool IS_REAL> DEVICE void transform(Words& re, Words& im, const Tables& tables) {
+    transform<IS_REAL>(re, im, tables, First(tables));
 }
 
-template <bool IS_REAL, int ROWS = 1> DEVICE void transform_back(Tile* re, Tile* im, const Tables& tables) {
-    over_tiles<true, P, ROWS>(re, im, RootsOfWords{tables});
+template <bool IS_REAL> DEVICE void transform_back(Words& re, Words& im, const Tables& tables) {
+    over_tiles<true, P>(re, im, RootsOfWords{tables});
     {
         Tile r, i, n;
         tables.read(M2, r, i);
         negate(i, n);
 #pragma unroll
-        for (int j = 0; j < ROWS * P; ++j) {
+        for (int j = 0; j < P; ++j) {
             if (j % 4 == 0) warp_barrier();  // loads stay behind it
             from_left<false>(re[j], im[j], r, n, i);
         }
@@ -272,7 +262,7 @@ template <bool IS_REAL, int ROWS = 1> DEVICE void transform_back(Tile* re, Tile*
         tables.read(TWIDDLE_BACK, wr, wi);
         negate(i, n);
 #pragma unroll
-        for (int j = 0; j < ROWS * P; ++j) {
+        for (int j = 0; j < P; ++j) {
             if (j % 4 == 0) warp_barrier();  // loads stay behind it
             times<false>(re[j], im[j], wr, wi);
             from_right<IS_REAL>(re[j], im[j], r, i, n);

@@ -1,4 +1,4 @@
-// Rows of split_rows.cuh where a block has one to itself, or two at once.
+// Rows of split_rows.cuh where a block has one to itself.
 //
 // Defined by the caller: as for split_rows.cuh.
 #pragma once
@@ -6,36 +6,11 @@
 #if CLUSTER == 1
 constexpr int UNITS = P / W;
 
-// Slots, and what a block needs of shared memory behind them
-constexpr int SLOT_BYTES = 16 * SHARED_SLOTS + CONTROL_BYTES;
-// A residue's tables to shared memory, if NEAR_TABLES
-DEVICE const uint4* fetch_tables(const uint4* tables, unsigned char* shared) {
-    if (!NEAR_TABLES) return nullptr;
-    uint4* near = reinterpret_cast<uint4*>(shared);
-#pragma unroll
-    for (int k = 0; k < NEAR; ++k) {
-        const int warp = thread_index() / 32, lane = thread_index() % 32;
-        copy_async(near + (NEAR * warp + k) * 32 + lane, tables + (VECTORS * warp + k) * 32 + lane, true);
-    }
-    commit_copies();
-    wait_for_copies<0>();
-    warp_barrier();  // a warp has its own
-    return near;
-}
-
 DEVICE void read_tile(const u32* from, Tile& x) {
     const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 DEVICE void write_tile(u32* to, const Tile& x) { *reinterpret_cast<uint4*>(to) = make_uint4(x[0], x[1], x[2], x[3]); }
-
-// The row's largest magnitude: each warp looks for itself.
-DEVICE float loudest_of_row(const Loudness* loudness) {
-    float most = 0.0f;
-#pragma unroll
-    for (int i = Lane().lane; i < N / 2 / COLUMNS; i += 32) most = fmaxf(most, loudness[i].x);
-    return greatest(most);
-}
 
 // What a thread reads of a row: its part of the transform over warps
 struct Units {
@@ -86,6 +61,7 @@ struct Units {
 
 DEVICE float load_row(
     const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, const uint2* roots, int top) {
+    if constexpr (IS_CUBE) return load_cube(row, re, im, z, loudness, top);
     Units x;
     x.read(row, z);
     RootsOfBlock of_block;
@@ -105,6 +81,7 @@ DEVICE float load_row(
     return down;
 }
 DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2* roots) {
+    if constexpr (IS_CUBE) return store_cube(row, re, im, z);
     Units x;
     transform_back<false>(re, im, row.tables);
     row.write_tiles(re, 0);
@@ -121,29 +98,4 @@ DEVICE void store_row(const Row& row, Words& re, Words& im, u32* z, const uint2*
     x.collect(row, of_block, z);
 }
 
-#if PARTS == 2
-// Two rows at once, one after the other through the same slots: what is in memory for both is read once.
-
-typedef Tile Both[2 * P];  // the tiles of one, then those of the other
-DEVICE Words& words_of(Both& x, int which) { return *reinterpret_cast<Words*>(x + which * P); }
-
-DEVICE float2 load_rows(
-    const Row& row, Both& re, Both& im, const u32* z, const u32* z2, const Loudness* loudness, const Loudness* loudness2, int top,
-    int top2) {
-    Units x, y;
-    x.read(row, z), y.read(row, z2);
-    RootsOfBlock of_block;
-    row.tables.read(BLOCK_ROOTS, of_block.r, of_block.i);
-    const float down = x.spread(row, loudness, of_block, top);
-    barrier();
-    row.read_tiles(words_of(re, 0), words_of(im, 0));
-    barrier();
-    const float down2 = y.spread(row, loudness2, of_block, top2);
-    const First first(row.tables);
-    barrier();
-    row.read_tiles(words_of(re, 1), words_of(im, 1));
-    transform<false, 2>(re, im, row.tables, first);
-    return make_float2(down, down2);
-}
-#endif
 #endif

@@ -10,7 +10,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_columns(
     i64 row_words, i64 seqlen, i64 x_batch, i64 x_channel, i64 gate_batch, i64 gate_channel) {
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
     const Lane at;
-    const int n = first_word() + TOKENS * (at.g / 2) + 16 * P * (at.g % 2);
+    const int n = first_word() + TOKENS * (at.g / 2) + HALF * (at.g % 2);
     // what a lane has of a step over segments: two pairs of them
     float v[BY_SEGMENTS][4][TOKENS], most = 0.0f;
     const auto segment = [&at](int k, int i) { return 16 * k + 2 * at.t + i % 2 + 8 * (i / 2); };
@@ -82,7 +82,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_columns(
         }
         const int q = 8 * tile + at.g;
         const bool is_one = SEGMENTS % 8 == 0 || q < SEGMENTS;
-        write_words(to + q * row_words, re, is_one), write_words(to + q * row_words + 16 * P, im, is_one);
+        write_words(to + q * row_words, re, is_one), write_words(to + q * row_words + HALF, im, is_one);
     }
     const float down = scale.down / SHARE;
     most = down * greatest(fmaxf(low_fp16(loudest), high_fp16(loudest)));

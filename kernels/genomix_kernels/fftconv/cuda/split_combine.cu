@@ -40,7 +40,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_combine(
     for (int tile = 0; tile < BY_SEGMENTS; ++tile) {
         // segments g and g + 8 of the tile, both halves
         typename Sink::template Aside<TOKENS> aside[2][2];
-        const auto place = [&](int i, int e) { return N * (16 * tile + at.g + 8 * i) + first + TOKENS * at.t + 16 * P * e; };
+        const auto place = [&](int i, int e) { return N * (16 * tile + at.g + 8 * i) + first + TOKENS * at.t + HALF * e; };
         const auto is_one = [&](int i) { return SEGMENTS % 16 == 0 || 16 * tile + at.g + 8 * i < SEGMENTS; };
 #pragma unroll
         for (int i = 0; i < 2; ++i)

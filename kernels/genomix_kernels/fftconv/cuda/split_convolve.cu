@@ -12,7 +12,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_convolve(
     SHARED_BYTES;
     const i64 residue = block_index_y(), r = block_index() / CLUSTER, d = first_channel + r / batch;
     const i64 place = r * SEGMENTS + residue;
-    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+    const Row row(tables_of(tables, residue), shared_bytes, tables);
     const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
     const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
     const float scale_of_filter = as_float(of_filter[N]), gain = skip ? load(skip, d) : 0.0f;  // not waited for yet

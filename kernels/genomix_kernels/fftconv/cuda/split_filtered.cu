@@ -10,17 +10,14 @@ constexpr int TOP_FILTER = 3, TOP = 2, STEP = 32 * W;  // as in split_spectrum a
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_filtered(
     u32* planes, const Loudness* loudness, float* scales, u32* filters, const Loudness* loudness_of_filters, const SKIP* skip,
-    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 channels, i64 each,
-    i64 abreast) {
+    const uint4* tables, const uint2* roots, i64 first_channel, i64 batch, i64 channels, i64 each) {
     SHARED_BYTES;
-    i64 residue, group;
-    if (!find_work((channels + each - 1) / each, abreast, residue, group)) return;
-    tables += residue * (W * VECTORS * 32);
-    const Row row(tables, shared_bytes, fetch_tables(tables, shared_bytes + SLOT_BYTES + 4 * N));
-    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + SLOT_BYTES) + thread_index();
-    const int end = min(int(channels), int((group + 1) * each));
+    const i64 residue = block_index_y();
+    const Row row(tables_of(tables, residue), shared_bytes, tables);
+    uint4* kept = reinterpret_cast<uint4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
+    const int end = min(int(channels), int((block_index() + 1) * each));
 #pragma unroll 1
-    for (int channel = int(group * each); channel < end; ++channel) {
+    for (int channel = int(block_index() * each); channel < end; ++channel) {
         u32* filter = filters + (i64(channel) * SEGMENTS + residue) * WORDS;
         u32* z = planes + (channel * batch * SEGMENTS + residue) * N;
         const Loudness* how_loud = loudness + channel * batch * (N / 2 / COLUMNS);

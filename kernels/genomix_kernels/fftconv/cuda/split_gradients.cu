@@ -16,21 +16,10 @@ constexpr int STEP = IN_SHARED ? 32 * W : 32;  // of vectors of a thread that wa
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_gradients(
     u32* inputs, const Loudness* loudness_of_inputs, float* scales_of_inputs, u32* planes, const Loudness* loudness,
     float* scales, const u32* spectra, const SKIP* skip, const uint4* tables, const uint2* all_roots, i64 first_channel,
-    i64 batch, i64 rows, i64 each, i64 abreast) {
+    i64 batch, i64 rows, i64 each) {
     SHARED_BYTES;
-#if CLUSTER > 1
-    const i64 residue = block_index_y(), group = block_index() / CLUSTER;
-#else
-    i64 residue, group;
-    if (!find_work((rows + each - 1) / each, abreast, residue, group)) return;
-#endif
-    const i64 first = group * each;
-    tables += residue * (W * CLUSTER * VECTORS * 32);
-#if CLUSTER > 1
-    const Row row(tables, shared_bytes);
-#else
-    const Row row(tables, shared_bytes, fetch_tables(tables, shared_bytes + SLOT_BYTES + (IN_SHARED ? 4 * N : 0)));
-#endif
+    const i64 residue = block_index_y(), first = block_index() / CLUSTER * each;
+    const Row row(tables_of(tables, residue), shared_bytes, tables);
     const uint2* roots = all_roots + residue * ROOTS_OF_ROW;
     const int end = min(int(rows), int(first + each));
 #pragma unroll 1

@@ -1,8 +1,8 @@
 // Rows of complex numbers in memory, transformed in place by a block or a cluster: what onepass_row.cuh does with real ones.
 //
-// A row of N words: word n, where n % 32 P < 16 P, holds the real parts of numbers n and n + 16 P, word n + 16 P their
-// imaginary parts. So words are as a thread has them: a pair of columns and TOGETHER tiles are neighbours in memory, and
-// those of a warp follow one another. A thread writes where it has read.
+// A row of N words: word n, where n % (2 HALF) < HALF, holds the real parts of numbers n and n + HALF, word n + HALF their
+// imaginary parts. So words are as a thread has them: where HALF is 16 P, a pair of columns and TOGETHER tiles are neighbours in
+// memory, those of a warp follow one another, and a thread writes where it has read. Rows of 16^3 have HALF = 256.
 //
 // The blocks of a cluster take a complex transform over s with a shift of the row's own, as the warps of a block do. Where a
 // block has a row to itself, each thread does the latter with what it has read.
@@ -10,7 +10,6 @@
 // Defined by the caller, besides what onepass_row.cuh asks for: COLUMNS (words that split_columns.cuh scales as one).
 #pragma once
 
-constexpr int COLUMNS_OF_TILE = 16 * P;
 // what a word is multiplied by before a transform over blocks, which multiplies the root of the mean square by sqrt(CLUSTER)
 constexpr u32 SHRINK = CLUSTER > 4 ? 0x34003400u : CLUSTER > 1 ? 0x38003800u : 0x3c003c00u;  // 1/4, 1/2 or 1, twice
 constexpr float GROWTH = CLUSTER == 2 || CLUSTER == 8 ? 1.41421356237f : 1.0f;  // undoes both
@@ -21,27 +20,25 @@ typedef float2 Loudness;
 
 // that of a thread's first word, of a row's
 DEVICE const Loudness* loudness_of(const Loudness* row, int n) {
-    return row + (n / (2 * COLUMNS_OF_TILE) * COLUMNS_OF_TILE + n % COLUMNS_OF_TILE) / COLUMNS;
+    return row + (n / (2 * HALF) * HALF + n % HALF) / COLUMNS;
 }
 
-// Ask for what this block has of a row, half a row's work before it is needed: in all, blocks ask for as much as the second-level
-// cache holds, and what they ask for earlier has left it again when they come to read it.
+// The row's largest magnitude: each warp looks for itself.
+DEVICE float loudest_of_row(const Loudness* loudness) {
+    float most = 0.0f;
+#pragma unroll
+    for (int i = Lane().lane; i < N / 2 / COLUMNS; i += 32) most = fmaxf(most, loudness[i].x);
+    return greatest(most);
+}
+
+// A residue's tables; those of rows of 16^3 come behind what all residues have in common.
+DEVICE const uint4* tables_of(const uint4* tables, i64 residue) {
+    return IS_CUBE ? tables + 32 * (36 + 12 * residue) : tables + residue * (W * CLUSTER * VECTORS * 32);
+}
+
+// Ask for what this block has of a row, half a row's work before it is needed: all blocks together ask for as much as the
+// second-level cache holds, and what they ask for earlier has left it again when they come to read it.
 DEVICE void prefetch_row(const u32* z, const Row& row) { prefetch_bytes(z + M * row.rank, 4 * M, thread_index(), 32 * W); }
-
-#if CLUSTER == 1
-// The residue of a block, and which of `groups` of rows it takes; false if none is left for it. Blocks whose numbers differ by
-// `abreast` have the same residue: they run on the same multiprocessor, where its tables are in the first-level cache.
-DEVICE bool find_work(i64 groups, i64 abreast, i64& residue, i64& group) {
-    const int n = int(abreast), of_residue = int(groups), slot = int(block_index()) % n, lap = int(block_index()) / n;
-    if (SEGMENTS > n) {
-        residue = slot + n * (lap / of_residue), group = lap % of_residue;
-        return residue < SEGMENTS;
-    }
-    const int q = slot % SEGMENTS, slots = (n - q + SEGMENTS - 1) / SEGMENTS;  // of this residue
-    residue = q, group = lap * slots + slot / SEGMENTS;
-    return group < groups;
-}
-#endif
 
 #if CLUSTER > 1
 // All threads of a row wait for one another between two of `largest` that nothing else keeps apart. (In a block with a row to

@@ -28,7 +28,7 @@ DEVICE i64 warp_of_row() { return block_index() * (THREADS / 32) + thread_index(
 // The warp's first word
 DEVICE int first_word() {
     const int column = WIDTH * int(warp_of_row());
-    return column / (16 * P) * (32 * P) + column % (16 * P);
+    return column / (HALF) * (2 * HALF) + column % (HALF);
 }
 
 // Four words, which are neighbours
@@ -44,7 +44,7 @@ DEVICE int residue_of_lane(int k, int i) { return 8 * k + thread_index() % 4 + 4
 DEVICE void read_residue(const u32* from, u32 (&words)[2][COUNT], bool is_one) {
 #pragma unroll
     for (int part = 0; part < 2; ++part) {
-        if (is_one) read_words(from + 16 * P * part, words[part]);
+        if (is_one) read_words(from + HALF * part, words[part]);
         else
 #pragma unroll
             for (int j = 0; j < COUNT; ++j) words[part][j] = 0u;

@@ -7,7 +7,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_spectrum(
     u32* spectra, const Loudness* loudness, const uint4* tables, const uint2* roots) {
     SHARED_BYTES;
     const i64 d = block_index() / CLUSTER, residue = block_index_y();
-    const Row row(tables + residue * (W * CLUSTER * VECTORS * 32), shared_bytes);
+    const Row row(tables_of(tables, residue), shared_bytes, tables);
     u32* z = spectra + (d * SEGMENTS + residue) * WORDS;
     Words re, im;
     const float down = load_row(row, re, im, z, loudness + d * (N / 2 / COLUMNS), roots + residue * ROOTS_OF_ROW, 3);

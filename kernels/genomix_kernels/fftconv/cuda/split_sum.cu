@@ -50,7 +50,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_sum(
 #pragma unroll
                 for (int j = 0; j < COUNT; ++j) v[j] = sums[tile][j][e][2 * i], v[COUNT + j] = sums[tile][j][e][2 * i + 1];
                 as_sectors(v, one, two);
-                const int to = N * segment + first + 2 * TOKENS * (at.t / 2) + 4 * (at.t % 2) + 16 * P * e;
+                const int to = N * segment + first + 2 * TOKENS * (at.t / 2) + 4 * (at.t % 2) + HALF * e;
                 if (SEGMENTS % 16 == 0 || segment < SEGMENTS) sink.store(to, one, {}), sink.store(to + TOKENS, two, {});
             }
 }

@@ -38,12 +38,10 @@ DEVICE float read_sums(const Row& row, const float4* sums, Words& re, Words& im)
 
 KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
     const u32* inputs, const Loudness* loudness_of_inputs, u32* planes, const Loudness* loudness, float* scales, u32* sums,
-    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch, i64 channels,
-    i64 abreast) {
+    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch) {
     SHARED_BYTES;
-    i64 residue, channel;
-    if (!find_work(channels, abreast, residue, channel)) return;
-    const Row row(tables + residue * (W * VECTORS * 32), shared_bytes);
+    const i64 residue = block_index_y(), channel = block_index();
+    const Row row(tables_of(tables, residue), shared_bytes, tables);
     float4* mine = reinterpret_cast<float4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
 #if HAS_SIGNALS
     const i64 d = first_channel + channel;
@@ -59,7 +57,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
         u32* z = planes + place * N;
         Both re, im;
         const float2 downs =
-            load_rows(row, re, im, input, z, loudness_of_inputs + columns, loudness + columns, TOP_INPUT, TOP);
+            load_cubes(row, re, im, input, z, loudness_of_inputs + columns, loudness + columns, TOP_INPUT, TOP);
         Words &ur = words_of(re, 0), &ui = words_of(im, 0), &gr = words_of(re, 1), &gi = words_of(im, 1);
         const float by = downs.y * normalize(row, ur, ui, downs.x);
 #pragma unroll
@@ -68,12 +66,8 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
             times<true>(x, y, ur[j], ui[j]);
             add_products(mine + 4 * j * STEP, x, y, by, b == 0);
 #if HAS_SIGNALS
-#ifdef X_AGAIN
             const uint4 hr = load_again(vectors + 64 * j), hi = load_again(vectors + 64 * j + 32);
             spectrum.times_tile<true>(gr[j], gi[j], {hr.x, hr.y, hr.z, hr.w}, {hi.x, hi.y, hi.z, hi.w});
-#else
-            spectrum.times_tile<true>(gr[j], gi[j], j);
-#endif
 #endif
         }
 #if HAS_SIGNALS

@@ -31,7 +31,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
     gate += b * gate_batch + d * gate_channel;
     {
         const Copies<CHUNKS> copies;
-        const int half = copies.chunk / (CHUNKS / 2), n = 16 * P * half + VALUES * (copies.chunk - CHUNKS / 2 * half);
+        const int half = copies.chunk / (CHUNKS / 2), n = HALF * half + VALUES * (copies.chunk - CHUNKS / 2 * half);
         const int start = N * copies.line + first_of_block() + n;
 #pragma unroll
         for (int k = 0; k < copies.COUNT; ++k) {
@@ -98,7 +98,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
     most = down * greatest_of_block(fmaxf(low_fp16(loudest), high_fp16(loudest)), maxima + WARPS);
     if (thread_index() == 0) loudness[row * (N / 2 / WIDTH) + block_index()] = make_float2(most, down);
     const Copies<16> copies;
-    u32* to = planes + (row * SEGMENTS + copies.line) * row_words + first_of_block() + 16 * P * (copies.chunk / 8) +
+    u32* to = planes + (row * SEGMENTS + copies.line) * row_words + first_of_block() + HALF * (copies.chunk / 8) +
               4 * (copies.chunk % 8);
 #pragma unroll
     for (int k = 0; k < copies.COUNT; ++k, to += copies.STEP * row_words) *reinterpret_cast<uint4*>(to) = *copies.place(lines, k);

@@ -18,7 +18,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_combine(
                     second_gate + b * second_batch + d * second_channel, int(seqlen), most / (GAIN_BACK * SEGMENTS)};
     constexpr int STEP = 4, AT_ONCE = 8;
     const Copies<8> copies;
-    const int start = N * copies.line + first_of_block() + 16 * P * (copies.chunk / 4) + AT_ONCE * (copies.chunk % 4);
+    const int start = N * copies.line + first_of_block() + HALF * (copies.chunk / 4) + AT_ONCE * (copies.chunk % 4);
 #pragma unroll
     for (int first = 0; first < copies.COUNT; first += STEP) {
         typename Sink::template Aside<AT_ONCE> aside[STEP];

@@ -18,7 +18,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_sum(
         const float scale = most / (GAIN_BACK * SEGMENTS);
         // four tokens at a time, so that neighbours fill sectors; a thread finds what it has left of the rows before
         const int line = thread_index() / 16, chunk = thread_index() / 2 % 8, half = chunk / 4;
-        const int start = N * line + first_of_block() + 16 * P * half + 4 * (thread_index() % 16 - 8 * half);
+        const int start = N * line + first_of_block() + HALF * half + 4 * (thread_index() % 16 - 8 * half);
 #pragma unroll 8
         for (int k = 0; k < SEGMENTS / STEP; ++k) {
             const int n = start + N * STEP * k;
