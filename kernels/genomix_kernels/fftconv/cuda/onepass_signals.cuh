@@ -8,6 +8,12 @@ constexpr int M = 256 * P * W, N = CLUSTER * M;  // points of a block and of a r
 constexpr bool IS_CUBE = IS_COMPLEX && CLUSTER == 1 && P == 4 && W == 4;
 // Numbers of a row that are so far apart share a word, where rows are complex: see split_rows.cuh
 constexpr int HALF = IS_CUBE ? 256 : 16 * P;
+// Where in its line of eight chunks of four words chunk c is, in the line of word n: rows of 16^3 are read and written by lanes
+// that are 512 words apart, and shall find them in different banks.
+DEVICE int chunk_of_line(int c, int n) {
+    const int t = n / 512 % 4;
+    return IS_CUBE ? c ^ 2 * (t % 2) ^ 5 * (t / 2) : c;
+}
 
 // Where real numbers come from and go to: neighbouring ones, from n on. None beyond the end of a row.
 

@@ -10,7 +10,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_combine(
     const i64 row = block_index_y(), d = first_channel + row / batch, b = row % batch;
     const Lane at;
     const int first = first_word();
-    planes += row * SEGMENTS * N + first + COUNT * at.g, scales += row * SEGMENTS;
+    planes += row * SEGMENTS * N + first + COUNT * chunk_of_line(at.g, first), scales += row * SEGMENTS;
     u32 words[BY_RESIDUES][2][2][COUNT];
     float scale[BY_RESIDUES][2], most = 0.0f;
 #pragma unroll

@@ -38,7 +38,10 @@ struct Cube {
     Lane at;
     CubeTables tables;
     uint4* slots;
-    DEVICE Cube(const Row& row) : at(row.at), tables{row.common + at.lane, row.own + at.lane}, slots(row.slots) {}
+    // Places are found anew for each row: if they were kept over a loop they would not leave registers enough.
+    DEVICE Cube(const Row& row) : at(row.at), tables{row.common + at.lane, row.own + at.lane}, slots(row.slots) {
+        at.g = fresh(at.g), at.t = fresh(at.t);
+    }
 
     // Slots: of the tiles' warp, their lane (g, t), and two bits
     DEVICE static int place(int warp, int g, int t, int high, int low) {
@@ -59,8 +62,9 @@ struct Cube {
     }
 
     // The lane's first word of a half of 32 columns, on the way in and out
-    DEVICE int first_in() const { return 512 * at.t + 64 * at.warp + 16 * (at.g % 2) + 4 * (at.g / 2); }
-    DEVICE int first_out() const { return 512 * at.t + 64 * at.warp + 4 * at.g; }
+    DEVICE int first(int chunk) const { return 512 * at.t + 64 * at.warp + 4 * chunk_of_line(chunk, 512 * at.t); }
+    DEVICE int first_in() const { return first(4 * (at.g % 2) + at.g / 2); }
+    DEVICE int first_out() const { return first(at.g); }
 
     DEVICE void read_tiles(Tile* x, int part) const {
 #pragma unroll
@@ -82,11 +86,10 @@ struct Cube {
                 high_halves(x[2][2 + b], x[3][2 + b]));
         }
     }
-    // What a tile's numbers are multiplied by for m q, or the conjugate
-    template <bool IS_BACK> DEVICE void turn(Tile& re, Tile& im, int tile) const {
-        Tile wr, wi;
-        tables.read(CubeTables::TURNS, wr, wi, 8 * at.warp + 2 * tile);
-        times<IS_BACK>(re, im, wr, wi);
+    // What a tile's numbers are multiplied by for m q
+    DEVICE void read_turns(Tile& re, Tile& im, int tile) const {
+        warp_barrier();  // loads stay behind it
+        tables.read(CubeTables::TURNS, re, im, 8 * at.warp + 2 * tile);
     }
     // The rest of the transform, of the tiles of ROWS rows
     template <int ROWS> DEVICE void transform(Tile* re, Tile* im) const {
@@ -95,11 +98,15 @@ struct Cube {
             tables.read(CubeTables::M1, r, i), tables.read(CubeTables::TWIDDLE, wr, wi);
             negate(i, n);
 #pragma unroll
-            for (int j = 0; j < 4 * ROWS; ++j) {
-                if (j % 4 == 0) warp_barrier();  // loads stay behind it
-                turn<false>(re[j], im[j], j % 4);
-                from_left<false>(re[j], im[j], r, i, n);
-                times<false>(re[j], im[j], wr, wi);
+            for (int tile = 0; tile < 4; ++tile) {
+                Tile tr, ti;
+                read_turns(tr, ti, tile);
+#pragma unroll
+                for (int j = tile; j < 4 * ROWS; j += 4) {
+                    times<false>(re[j], im[j], tr, ti);
+                    from_left<false>(re[j], im[j], r, i, n);
+                    times<false>(re[j], im[j], wr, wi);
+                }
             }
         }
         Tile r, i, n;
@@ -126,9 +133,11 @@ struct Cube {
         warp_barrier();
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
+            Tile tr, ti;
+            read_turns(tr, ti, j);
             times<false>(re[j], im[j], wr, wi);
             from_right<false>(re[j], im[j], r, i, n);
-            turn<true>(re[j], im[j], j);
+            times<true>(re[j], im[j], tr, ti);
         }
     }
 };

@@ -28,7 +28,7 @@ DEVICE i64 warp_of_row() { return block_index() * (THREADS / 32) + thread_index(
 // The warp's first word
 DEVICE int first_word() {
     const int column = WIDTH * int(warp_of_row());
-    return column / (HALF) * (2 * HALF) + column % (HALF);
+    return column / HALF * (2 * HALF) + column % HALF;
 }
 
 // Four words, which are neighbours
@@ -62,9 +62,10 @@ DEVICE void as_factors(const u32 (&words)[2][COUNT], float by, u32 (&right)[COUN
 
 // Those of four lanes from `to` on
 DEVICE void write_words(u32* to, const u32 (&x)[TOKENS], bool is_one) {
-    const int t = thread_index() % 4;
+    const int t = thread_index() % 4, chunk = 4 * (t / 2) + t % 2;
     u32 first[4], second[4];
     as_sectors(x, first, second);
-    to += 16 * (t / 2) + 4 * (t % 2);
-    if (is_one) write_words(to, first), write_words(to + 8, second);
+    if (!is_one) return;
+    write_words(to + 4 * chunk_of_line(chunk, first_word()), first);
+    write_words(to + 4 * chunk_of_line(chunk + 2, first_word()), second);
 }

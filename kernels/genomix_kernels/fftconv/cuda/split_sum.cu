@@ -7,7 +7,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) split_sum(
     const i64 row = block_index_y() * batch, d = first_channel + block_index_y();
     const Lane at;
     const int first = first_word();
-    planes += row * SEGMENTS * N + first + COUNT * at.g, scales += row * SEGMENTS;
+    planes += row * SEGMENTS * N + first + COUNT * chunk_of_line(at.g, first), scales += row * SEGMENTS;
     float most = 0.0f;
     for (i64 i = at.lane; i < batch * SEGMENTS; i += 32) most = fmaxf(most, scales[i]);
     most = greatest(most);

@@ -17,7 +17,7 @@ constexpr float GAIN = 1.0f / 16, GAIN_BACK = 1.0f / 256;  // of both stages: po
 // The block's first word
 DEVICE int first_of_block() {
     const int column = WIDTH * int(block_index());
-    return column / (HALF) * (2 * HALF) + column % (HALF);
+    return column / HALF * (2 * HALF) + column % HALF;
 }
 
 // The largest of a block; `of_warps` is in shared memory, and not what the last call had
@@ -122,7 +122,7 @@ DEVICE void backward(Tiles& re, Tiles& im, const uint4* tables) {
 DEVICE float put_together(const u32* planes, const float* scales, const uint4* tables, uint4* lines) {
     const Spot at;
     const Copies<16> copies;
-    planes += N * copies.line + first_of_block() + HALF * (copies.chunk / 8) + 4 * (copies.chunk % 8);
+    planes += N * copies.line + first_of_block() + HALF * (copies.chunk / 8) + 4 * chunk_of_line(copies.chunk % 8, first_of_block());
 #pragma unroll
     for (int k = 0; k < copies.COUNT; ++k) copy_async(copies.place(lines, k), planes + i64(N * copies.STEP) * k, true);
     commit_copies();

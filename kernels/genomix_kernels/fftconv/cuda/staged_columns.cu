@@ -99,7 +99,7 @@ KERNEL void __launch_bounds__(THREADS, BLOCKS) staged_columns(
     if (thread_index() == 0) loudness[row * (N / 2 / WIDTH) + block_index()] = make_float2(most, down);
     const Copies<16> copies;
     u32* to = planes + (row * SEGMENTS + copies.line) * row_words + first_of_block() + HALF * (copies.chunk / 8) +
-              4 * (copies.chunk % 8);
+              4 * chunk_of_line(copies.chunk % 8, first_of_block());
 #pragma unroll
     for (int k = 0; k < copies.COUNT; ++k, to += copies.STEP * row_words) *reinterpret_cast<uint4*>(to) = *copies.place(lines, k);
 }
