@@ -26,7 +26,7 @@ from genomix_kernels.fftconv.split_passes import (
     taking_apart,
 )
 from genomix_kernels.fftconv.split_plan import Plan, plan_for
-from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, Rows
+from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, PAIRS_OF_SM, Rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _ROWS = (
@@ -38,7 +38,8 @@ SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
 FILTERED = CudaSource("split_filtered", (*_ROWS, FOLDER / "split_filtered.cu"))
 GRADIENTS = CudaSource("split_gradients", (*_ROWS, FOLDER / "split_gradients.cu"))
-SUMMED_GRADIENTS = CudaSource("split_summed_gradients", (*_ROWS, FOLDER / "split_summed_gradients.cu"))
+PAIR_FILTERED = CudaSource("split_pair_filtered", (*_ROWS, FOLDER / "split_pair_filtered.cu"))
+PAIR_GRADIENTS = CudaSource("split_pair_gradients", (*_ROWS, FOLDER / "split_pair_gradients.cu"))
 
 
 def spectrum(h: Float[Tensor, "D K"], seqlen: int) -> Int[Tensor, "rows words"]:
@@ -158,10 +159,17 @@ def convolve_with(
         filters = prepared[first * plan.segments :] if leaves_spectrum else prepared
         loudness_of_filters = take_filter_apart(filters, first, count)
         loudness = take_apart(planes, first, count)
-        launch(
-            FILTERED, defines, rows.grid(count, each), rows.threads, rows.slots_and_transform, planes, loudness, scales,
-            filters, loudness_of_filters, skip, *rows.tables, first, batch, count, each,
-        )  # fmt: skip
+        grid, of_rows = rows.grid(count, each), (planes, loudness, scales, filters, loudness_of_filters, skip)
+        if batch == 1 and rows.takes_pairs:
+            launch(
+                PAIR_FILTERED, defines | {"BLOCKS": PAIRS_OF_SM}, grid, rows.threads, rows.slots_of_pair, *of_rows,
+                rows.tables[0], first, count, each,
+            )  # fmt: skip
+        else:
+            launch(
+                FILTERED, defines, grid, rows.threads, rows.slots_and_transform, *of_rows, *rows.tables, first, batch, count,
+                each,
+            )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
 
@@ -239,10 +247,11 @@ def _backward(
         loudness_of_inputs, loudness = take_apart(inputs, first, count), take_apart_dy(planes, first, count)
         n = count * batch
         grid = rows.grid(n, each)
-        if is_summed:
+        if rows.takes_pairs:
             launch(
-                SUMMED_GRADIENTS, defines, grid, rows.threads, rows.slots_and_sums, inputs, loudness_of_inputs, planes,
-                loudness, scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch,
+                PAIR_GRADIENTS, defines | {"SUMS": int(is_summed), "BLOCKS": PAIRS_OF_SM}, grid, rows.threads,
+                rows.slots_and_sums if is_summed else rows.slots_of_pair, inputs, loudness_of_inputs, planes, loudness,
+                scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, n, each,
             )  # fmt: skip
         else:
             launch(

@@ -17,6 +17,9 @@ from genomix_kernels.fftconv.split_plan import WIDTH, Plan, cube_tables, roots_o
 WARPS_OF_SM = 16
 """Warps that a multiprocessor shall hold, with 128 registers a thread."""
 
+PAIRS_OF_SM = 3
+"""Blocks of two rows at once that a multiprocessor shall hold, with 168 registers a thread."""
+
 BLOCKS_OF_GPU = 1024
 """Fewer blocks than these leave a part of a GPU idle, if each takes the rows of a batch one after the other."""
 
@@ -73,14 +76,26 @@ class Rows:
         return self.plan.split.cluster == 1 and self._fit(self.slots_and_transform)
 
     @property
-    def slots_and_sums(self) -> int:
-        """These, and sums in fp32."""
-        return shared_bytes(self.plan.split) + 8 * self.plan.points
+    def takes_pairs(self) -> bool:
+        """Whether a block may take two rows at once: ``cuda/split_cubes.cuh``."""
+        return self.plan.is_cube and self._parts == 2
+
+    @property
+    def slots_of_pair(self) -> int:
+        """Bytes that two rows at once are exchanged through."""
+        return 2 * self.slots
 
     def takes_sums(self, channels: int, batch: int) -> bool:
-        """Return whether a block takes all rows of a batch, two at once, and sums up what their filter gets of them."""
-        has_room = self.plan.is_cube and self._fit(self.slots_and_sums)
+        """Return whether a block takes all rows of a batch, and sums up what their filter gets of them."""
+        has_room = self.takes_pairs and PAIRS_OF_SM * (self.slots_and_sums + RESERVED) <= shared_of_sm(
+            self.device
+        )
         return has_room and batch > 1 and channels * self.plan.segments >= BLOCKS_OF_GPU
+
+    @property
+    def slots_and_sums(self) -> int:
+        """These, and sums in fp32."""
+        return self.slots_of_pair + 8 * self.plan.points
 
     def each(self, rows: int) -> int:
         """Return how many rows of a residue a block takes: several, if there are blocks to fill a GPU many times."""

@@ -34,12 +34,22 @@ struct CubeTables {
     DEVICE void read(Own index, Tile& re, Tile& im) const { read(own + 32 * index, re, im); }
 };
 
+// A matrix, and its imaginary part's negative
+struct Factor {
+    Tile r, i, n;
+    DEVICE Factor(const CubeTables& tables, CubeTables::Own index) { tables.read(index, r, i), negate(i, n); }
+};
+
+constexpr int SLOTS_OF_ANOTHER = SHARED_SLOTS + CONTROL_BYTES / 16;
+
 struct Cube {
     Lane at;
     CubeTables tables;
     uint4* slots;
     // Places are found anew for each row: if they were kept over a loop they would not leave registers enough.
-    DEVICE Cube(const Row& row) : at(row.at), tables{row.common + at.lane, row.own + at.lane}, slots(row.slots) {
+    // `which`: of the slots, where a block has two rows at once
+    DEVICE Cube(const Row& row, int which = 0)
+        : at(row.at), tables{row.common + at.lane, row.own + at.lane}, slots(row.slots + which * SLOTS_OF_ANOTHER) {
         at.g = fresh(at.g), at.t = fresh(at.t);
     }
 
@@ -118,26 +128,30 @@ struct Cube {
             from_right<false>(re[j], im[j], r, i, n);
         }
     }
-    DEVICE void transform_back(Tile* re, Tile* im) const {
+    template <int ROWS> DEVICE void transform_back(Tile* re, Tile* im) const {
         {
             Tile r, i, n;
             tables.read(CubeTables::M2_LEFT, r, i);
             negate(i, n);
-            warp_barrier();
 #pragma unroll
-            for (int j = 0; j < 4; ++j) from_left<false>(re[j], im[j], r, i, n);
+            for (int j = 0; j < 4 * ROWS; ++j) {
+                if (j % 4 == 0) warp_barrier();
+                from_left<false>(re[j], im[j], r, i, n);
+            }
         }
         Tile r, i, n, wr, wi;
         tables.read(CubeTables::M1_BACK, r, i), tables.read(CubeTables::TWIDDLE_BACK, wr, wi);
         negate(i, n);
-        warp_barrier();
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
+        for (int tile = 0; tile < 4; ++tile) {
             Tile tr, ti;
-            read_turns(tr, ti, j);
-            times<false>(re[j], im[j], wr, wi);
-            from_right<false>(re[j], im[j], r, i, n);
-            times<true>(re[j], im[j], tr, ti);
+            read_turns(tr, ti, tile);
+#pragma unroll
+            for (int j = tile; j < 4 * ROWS; j += 4) {
+                times<false>(re[j], im[j], wr, wi);
+                from_right<false>(re[j], im[j], r, i, n);
+                times<true>(re[j], im[j], tr, ti);
+            }
         }
     }
 };
@@ -176,10 +190,8 @@ struct CubeWords {
         return scale.down;
     }
     // The product over s, in place: q and q + 8 take the places of the pairs
-    DEVICE void over_s(const Cube& cube) {
-        Tile r, i, n;
-        cube.tables.read(CubeTables::OVER_S, r, i);
-        negate(i, n);
+    DEVICE void over_s(const Factor& by) {
+        const Tile &r = by.r, &i = by.i, &n = by.n;
 #pragma unroll
         for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -208,10 +220,8 @@ DEVICE void read_factors(const Cube& cube, Tile (&x)[2][2], int part) {
             x[half][pair][0] = y.x, x[half][pair][1] = y.y, x[half][pair][2] = y.z, x[half][pair][3] = y.w;
         }
 }
-DEVICE void write_row(const Cube& cube, const Tile (&re)[2][2], const Tile (&im)[2][2], u32* z) {
-    Tile r, i, n;
-    cube.tables.read(CubeTables::OVER_S_BACK, r, i);
-    negate(i, n);
+DEVICE void write_row(const Cube& cube, const Factor& by, const Tile (&re)[2][2], const Tile (&im)[2][2], u32* z) {
+    const Tile &r = by.r, &i = by.i, &n = by.n;
     z += cube.first_out();
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -236,7 +246,7 @@ DEVICE float load_cube(const Row& row, Words& re, Words& im, const u32* z, const
     CubeWords x;
     x.read(cube, z);
     const float down = x.scale(cube, loudness, top);
-    x.over_s(cube);
+    x.over_s(Factor(cube.tables, CubeTables::OVER_S));
     warp_barrier();  // the warp has read what was in its slots before
     x.write(cube, x.re, 0);
     if (PARTS == 2) x.write(cube, x.im, 1);
@@ -253,7 +263,7 @@ DEVICE float load_cube(const Row& row, Words& re, Words& im, const u32* z, const
 }
 DEVICE void store_cube(const Row& row, Words& re, Words& im, u32* z) {
     const Cube cube(row);
-    cube.transform_back(re, im);
+    cube.transform_back<1>(re, im);
     Tile r[2][2], i[2][2];
     cube.write_tiles(re, 0);
     if (PARTS == 1) {
@@ -265,34 +275,60 @@ DEVICE void store_cube(const Row& row, Words& re, Words& im, u32* z) {
     barrier();
     if (PARTS == 2) read_factors(cube, r, 0);
     read_factors(cube, i, 1);
-    write_row(cube, r, i, z);
+    write_row(cube, Factor(cube.tables, CubeTables::OVER_S_BACK), r, i, z);
 }
 
-// Two rows at once, one after the other through the same slots: what is in memory for both is read once.
+// Two rows at once: what is in memory for both is read once, and a transform that another is multiplied by waits in registers. The
+// second has slots of its own, behind those of the first.
 #if PARTS == 2
 typedef Tile Both[8];  // the tiles of one, then those of the other
 DEVICE Words& words_of(Both& x, int which) { return *reinterpret_cast<Words*>(x + which * P); }
 
-DEVICE float2 load_cubes(
-    const Row& row, Both& re, Both& im, const u32* z, const u32* z2, const Loudness* loudness, const Loudness* loudness2, int top,
-    int top2) {
-    const Cube cube(row);
+struct TwoRows {
+    const u32* z[2];
+    const Loudness* loudness[2];
+    int top[2];
+};
+// The transforms, times the scales whose inverses are returned
+DEVICE float2 load_cubes(const Row& row, Both& re, Both& im, const TwoRows& from) {
+    const Cube cube(row), other(row, 1);
     CubeWords x, y;
-    x.read(cube, z), y.read(cube, z2);
-    const float down = x.scale(cube, loudness, top);
-    x.over_s(cube);
+    x.read(cube, from.z[0]), y.read(cube, from.z[1]);
+    const float down = x.scale(cube, from.loudness[0], from.top[0]), down2 = y.scale(cube, from.loudness[1], from.top[1]);
+    {
+        const Factor by(cube.tables, CubeTables::OVER_S);
+        x.over_s(by), y.over_s(by);
+    }
     warp_barrier();
-    x.write(cube, x.re, 0), x.write(cube, x.im, 1);
+    x.write(cube, x.re, 0), x.write(cube, x.im, 1), y.write(other, y.re, 0), y.write(other, y.im, 1);
     barrier();
-    cube.read_tiles(re, 0), cube.read_tiles(im, 1);
-    barrier();
-    const float down2 = y.scale(cube, loudness2, top2);
-    y.over_s(cube);
-    y.write(cube, y.re, 0), y.write(cube, y.im, 1);
-    barrier();
-    cube.read_tiles(re + 4, 0), cube.read_tiles(im + 4, 1);
+    cube.read_tiles(re, 0), cube.read_tiles(im, 1), other.read_tiles(re + 4, 0), other.read_tiles(im + 4, 1);
     cube.transform<2>(re, im);
     return make_float2(down, down2);
+}
+DEVICE void store_cubes(const Row& row, Both& re, Both& im, u32* z, u32* z2) {
+    const Cube cube(row), other(row, 1);
+    cube.transform_back<2>(re, im);
+    cube.write_tiles(re, 0), cube.write_tiles(im, 1), other.write_tiles(re + 4, 0), other.write_tiles(im + 4, 1);
+    const Factor by(cube.tables, CubeTables::OVER_S_BACK);
+    barrier();
+#pragma unroll
+    for (int which = 0; which < 2; ++which) {
+        Tile r[2][2], i[2][2];
+        const Cube& from = which ? other : cube;
+        read_factors(from, r, 0), read_factors(from, i, 1);
+        write_row(cube, by, r, i, which ? z2 : z);
+    }
+}
+// One of them
+DEVICE void store_cube_of(const Row& row, int which, Both& re, Both& im, u32* z) {
+    const Cube cube(row, which);
+    cube.transform_back<1>(re + 4 * which, im + 4 * which);
+    cube.write_tiles(re + 4 * which, 0), cube.write_tiles(im + 4 * which, 1);
+    barrier();
+    Tile r[2][2], i[2][2];
+    read_factors(cube, r, 0), read_factors(cube, i, 1);
+    write_row(cube, Factor(cube.tables, CubeTables::OVER_S_BACK), r, i, z);
 }
 #endif
 #else

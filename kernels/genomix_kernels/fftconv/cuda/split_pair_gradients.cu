@@ -36,50 +36,62 @@ DEVICE float read_sums(const Row& row, const float4* sums, Words& re, Words& im)
     return scale.down;
 }
 
-KERNEL void __launch_bounds__(32 * W, BLOCKS) split_summed_gradients(
-    const u32* inputs, const Loudness* loudness_of_inputs, u32* planes, const Loudness* loudness, float* scales, u32* sums,
-    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch) {
+KERNEL void __launch_bounds__(32 * W, BLOCKS) split_pair_gradients(
+    u32* inputs, const Loudness* loudness_of_inputs, u32* planes, const Loudness* loudness, float* scales, u32* sums,
+    float* scales_of_sums, const u32* spectra, const SKIP* skip, const uint4* tables, i64 first_channel, i64 batch, i64 rows,
+    i64 each) {
     SHARED_BYTES;
-    const i64 residue = block_index_y(), channel = block_index();
+    const i64 residue = block_index_y();
+    const int first = int(block_index() * each), end = min(int(rows), int(first + each));
     const Row row(tables_of(tables, residue), shared_bytes, tables);
-    float4* mine = reinterpret_cast<float4*>(shared_bytes + 16 * SHARED_SLOTS + CONTROL_BYTES) + thread_index();
-#if HAS_SIGNALS
-    const i64 d = first_channel + channel;
-    const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
-    const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
-    prefetch_row(of_filter, row);
-    const Spectrum spectrum(vectors, as_float(of_filter[N]), skip ? load(skip, d) : 0.0f);
-#endif
+    float4* mine = reinterpret_cast<float4*>(row.slots + 2 * SLOTS_OF_ANOTHER) + thread_index();
 #pragma unroll 1
-    for (int b = 0; b < int(batch); ++b) {
-        const i64 r = channel * batch + b, place = r * SEGMENTS + residue, columns = r * (N / 2 / COLUMNS);
-        const u32* input = inputs + place * N;
-        u32* z = planes + place * N;
+    for (int r = first; r < end; ++r) {
+        const i64 place = i64(r) * SEGMENTS + residue, columns = i64(r) * (N / 2 / COLUMNS);
+        u32 *input = inputs + place * N, *z = planes + place * N;
+        const i64 d = first_channel + r / int(batch);
+        const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
+        if (HAS_SIGNALS && (!SUMS || r == first)) prefetch_row(of_filter, row);
         Both re, im;
         const float2 downs =
-            load_cubes(row, re, im, input, z, loudness_of_inputs + columns, loudness + columns, TOP_INPUT, TOP);
+            load_cubes(row, re, im, {{input, z}, {loudness_of_inputs + columns, loudness + columns}, {TOP_INPUT, TOP}});
         Words &ur = words_of(re, 0), &ui = words_of(im, 0), &gr = words_of(re, 1), &gi = words_of(im, 1);
         const float by = downs.y * normalize(row, ur, ui, downs.x);
+#if HAS_SIGNALS
+        const uint4* vectors = reinterpret_cast<const uint4*>(of_filter) + row.q * P * 64 + row.at.lane;
+        const Spectrum spectrum(vectors, as_float(of_filter[N]), skip ? load(skip, d) : 0.0f);
+#endif
 #pragma unroll
         for (int j = 0; j < P; ++j) {
             Tile x = {gr[j][0], gr[j][1], gr[j][2], gr[j][3]}, y = {gi[j][0], gi[j][1], gi[j][2], gi[j][3]};
             times<true>(x, y, ur[j], ui[j]);
-            add_products(mine + 4 * j * STEP, x, y, by, b == 0);
+            if (SUMS) add_products(mine + 4 * j * STEP, x, y, by, r == first);
+            else
+#pragma unroll
+                for (int i = 0; i < 4; ++i) ur[j][i] = x[i], ui[j][i] = y[i];
 #if HAS_SIGNALS
-            const uint4 hr = load_again(vectors + 64 * j), hi = load_again(vectors + 64 * j + 32);
+            // rows of a batch find the filter in the second-level cache
+            const uint4 hr = SUMS ? load_again(vectors + 64 * j) : load_once(vectors + 64 * j);
+            const uint4 hi = SUMS ? load_again(vectors + 64 * j + 32) : load_once(vectors + 64 * j + 32);
             spectrum.times_tile<true>(gr[j], gi[j], {hr.x, hr.y, hr.z, hr.w}, {hi.x, hi.y, hi.z, hi.w});
 #endif
         }
+        if (r + 1 < end) prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
 #if HAS_SIGNALS
-        if (b + 1 < int(batch)) prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
-        store_row(row, gr, gi, z, nullptr);
+        if (SUMS) store_cube_of(row, 1, re, im, z);
+        else store_cubes(row, re, im, input, z);
         if (thread_index() == 0) scales[place] = downs.y * spectrum.scale;
+#else
+        if (!SUMS) store_cube_of(row, 0, re, im, input);
 #endif
+        if (!SUMS && thread_index() == 0) scales_of_sums[place] = by;
     }
-    Words re, im;
-    barrier();  // between two of `largest`
-    const float scale = read_sums(row, mine, re, im);
-    const i64 place = channel * SEGMENTS + residue;
-    store_row(row, re, im, sums + place * N, nullptr);
-    if (thread_index() == 0) scales_of_sums[place] = scale;
+    if (SUMS) {
+        Words re, im;
+        barrier();  // between two of `largest`
+        const float scale = read_sums(row, mine, re, im);
+        const i64 place = block_index() * SEGMENTS + residue;
+        store_cube(row, re, im, sums + place * N);
+        if (thread_index() == 0) scales_of_sums[place] = scale;
+    }
 }
