@@ -162,7 +162,8 @@ def convolve_with(
         grid, of_rows = rows.grid(count, each), (planes, loudness, scales, filters, loudness_of_filters, skip)
         if batch == 1 and rows.takes_pairs:
             launch(
-                PAIR_FILTERED, defines | {"BLOCKS": PAIRS_OF_SM}, grid, rows.threads, rows.slots_of_pair, *of_rows,
+                PAIR_FILTERED, defines | {"BLOCKS": PAIRS_OF_SM, "IS_STAGED": int(rows.inbox > 0)}, grid, rows.threads,
+                rows.slots_of_pair + rows.inbox, *of_rows,
                 rows.tables[0], first, count, each,
             )  # fmt: skip
         else:
@@ -249,8 +250,9 @@ def _backward(
         grid = rows.grid(n, each)
         if rows.takes_pairs:
             launch(
-                PAIR_GRADIENTS, defines | {"SUMS": int(is_summed), "BLOCKS": PAIRS_OF_SM}, grid, rows.threads,
-                rows.slots_and_sums if is_summed else rows.slots_of_pair, inputs, loudness_of_inputs, planes, loudness,
+                PAIR_GRADIENTS,
+                defines | {"SUMS": int(is_summed), "BLOCKS": PAIRS_OF_SM, "IS_STAGED": int(rows.inbox > 0 and not is_summed)},
+                grid, rows.threads, rows.slots_and_sums if is_summed else rows.slots_of_pair + rows.inbox, inputs, loudness_of_inputs, planes, loudness,
                 scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, n, each,
             )  # fmt: skip
         else:

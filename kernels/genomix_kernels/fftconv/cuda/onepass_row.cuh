@@ -97,8 +97,10 @@ struct Row {
           meetings(maxima + CONTROL_BYTES / 4), own(all_tables), common(of_all) {}
 
     DEVICE float largest(float x) const {
+        if (IS_COMPLEX) x = greatest(x);
+        else
 #pragma unroll
-        for (int mask = 16; mask; mask /= 2) x = fmaxf(x, shuffle_xor(x, mask));
+            for (int mask = 16; mask; mask /= 2) x = fmaxf(x, shuffle_xor(x, mask));
         if (W == 1) return x;
         if (CLUSTER > 1) return meetings.largest(x, maxima, q);
         if (at.lane == 0) maxima[q] = x;
