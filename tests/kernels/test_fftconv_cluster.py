@@ -1,10 +1,14 @@
 """One-pass long convolutions by clusters of blocks: the CUDA source on a CPU, with small blocks, and on a GPU."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from genomix_kernels.fftconv import fftconv, onepass_cuda
+from genomix_kernels.fftconv import fftconv, onepass_cuda, split_cuda, split_passes, split_rows
+from genomix_kernels.fftconv.cuda_backend import fftconv_cuda
 from genomix_kernels.fftconv.onepass_cuda import Split
+from genomix_kernels.fftconv.split_plan import Plan
 from genomix_kernels.testing import relative_rms_error
 from tests.kernels.conftest import Emulate
 from tests.kernels.onepass_cases import (
@@ -46,6 +50,37 @@ def test_zeros_loud_tokens_and_batch_invariance_on_the_cpu(on_cpu: int) -> None:
     check_loud_token(on_cpu, "cpu")
     # no multiple of four tokens: they are loaded one by one
     check_batch_invariance(make_case((2, 1, on_cpu - 1, 17), torch.bfloat16, gates=False))
+
+
+@pytest.mark.parametrize("gates", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_it_goes_back_in_pieces_on_the_cpu(
+    batch: int, gates: bool, emulate: Emulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulate(onepass_cuda, split_cuda, split_passes)
+    monkeypatch.setitem(onepass_cuda.SPLIT, 8192, Split(4, 4, 2))
+    monkeypatch.setattr(split_cuda, "SHORTEST_BACK", 8000)
+    monkeypatch.setattr(split_cuda, "plan_for", lambda seqlen: Plan(2, Split(4, 4)))
+    monkeypatch.setattr(onepass_cuda, "LONGEST", 4096)
+    monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
+    used = []
+    backward = split_cuda.backward
+
+    def count(*arguments: Any) -> onepass_cuda.Gradients:
+        used.append(arguments)
+        return backward(*arguments)
+
+    monkeypatch.setattr(split_cuda, "backward", count)
+    case = make_case((batch, 1, 8100, 5000), torch.float16, gates=gates)
+    inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
+    found = {"y": fftconv_cuda(**inputs)}
+    torch.autograd.backward(found["y"], case["dy"])
+    assert used
+    found |= {name: x.grad for name, x in inputs.items()}
+    assert torch.equal(found.pop("skip"), found["h"][:, 0])
+    wanted = expected(case)
+    for name, x in found.items():
+        assert relative_rms_error(x, wanted[name]) < BOUND_OF_CLUSTER[x.dtype], name
 
 
 LENGTHS = [16385, 32768, 50000, 65536, 131071, 131072, 200000, 262144]

@@ -67,6 +67,16 @@ def _check(case: Case) -> None:
         assert error < bound, f"{name}: {error:.2e}"
 
 
+def _in_order(plan: Plan, planes: Tensor) -> Tensor:
+    """Return words in the order of their numbers, or back: rows of 16^3 have chunks of a line exchanged."""
+    if not plan.is_cube:
+        return planes
+    chunks = planes.view(len(planes), -1, 8, 4)  # of lines of 32 words
+    turn = torch.arange(4096).view(-1, 32)[:, 0] // 512 % 4
+    places = torch.arange(8) ^ (2 * (turn % 2) ^ 5 * (turn // 2))[:, None]
+    return chunks.gather(2, places[None, :, :, None].expand_as(chunks)).view_as(planes)
+
+
 def _check_autograd(case: Case, function: Callable[..., Tensor]) -> None:
     inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
     found = {"y": function(**inputs)}
@@ -187,18 +197,29 @@ def test_more_blocks_and_segments_on_the_cpu(emulate: Emulate, monkeypatch: pyte
     _check(make_case((1, 1, size - 4001, size // 3), torch.bfloat16, gates=False))
 
 
-@pytest.mark.parametrize(("segments", "bound"), [(10, 3e-4), (28, 3e-4), (64, 3e-4), (256, 6e-4)])
-def test_residues_are_those_of_the_formula(segments: int, bound: float, emulate: Emulate) -> None:
-    # beyond 64 segments sums are in fp16, as in rows
+@pytest.mark.parametrize(
+    ("plan", "bound"),
+    [
+        (Plan(10, Split(4, 4, 2)), 3e-4),
+        (Plan(28, Split(4, 4, 2)), 3e-4),
+        (Plan(64, Split(4, 4, 2)), 3e-4),
+        (Plan(20, Split(4, 4)), 3e-4),
+        # beyond 64 segments sums are in fp16, as in rows
+        (Plan(256, Split(4, 1)), 6e-4),
+        (Plan(256, Split(4, 4)), 6e-4),
+    ],
+    ids=str,
+)
+def test_residues_are_those_of_the_formula(plan: Plan, bound: float, emulate: Emulate) -> None:
     emulate(split_passes)
-    plan = Plan(segments, Split(4, 4, 2) if segments <= 64 else Split(4, 1))
+    segments, half = plan.segments, plan.half
     # a signal, whose 16 bits are not rounded on the way in
     h = torch.randn(1, plan.points * segments).half().float()
     planes = torch.empty(segments, plan.points, dtype=torch.int32)
     loudness = split_passes.taking_apart(plan, h[None], None, is_filter=True)(planes, 0, 1)
-    scale = loudness[0, :, 1].double().repeat_interleave(WIDTH).view(1, -1, 16 * plan.split.points, 1)
-    # (residue, tile, real or imaginary part, column, half of the tile)
-    words = planes.view(torch.float16).view(segments, -1, 2, 16 * plan.split.points, 2).double()
+    scale = loudness[0, :, 1].double().repeat_interleave(WIDTH).view(1, -1, half, 1)
+    # (residue, pair of halves, real or imaginary part, column, half)
+    words = _in_order(plan, planes).view(torch.float16).view(segments, -1, 2, half, 2).double()
     found = torch.complex(words[:, :, 0] * scale, words[:, :, 1] * scale).mT.reshape(segments, -1)
     s = torch.arange(segments).double()
     turns = torch.exp(-2j * torch.pi * s * (s[:, None] + 0.25) / segments)
@@ -207,7 +228,7 @@ def test_residues_are_those_of_the_formula(segments: int, bound: float, emulate:
     most = torch.maximum(found.real.abs(), found.imag.abs()).amax()
     assert loudness[0, :, 0].amax() == most.float()
     # and back, here without scales of their own
-    planes.view(torch.float16).copy_((words * scale[:, :, None]).view(segments, -1))
+    planes.copy_(_in_order(plan, (words * scale[:, :, None]).half().view(segments, -1).view(torch.int32)))
     back = torch.empty_like(h)
     split_passes.summing(plan, back, 1)(planes, torch.ones(segments), 0, 1)
     assert relative_rms_error(back, h) < bound

@@ -259,11 +259,6 @@ DEVICE void send(ClusterAddress to, uint4 x, ClusterAddress b) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.u32 [%0], {%1, %2, %3, %4}, [%5];"
                  ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w), "r"(b) : "memory");
 }
-// n bytes of memory to shared memory, which `b` has announced; addresses and n are multiples of 16
-DEVICE void copy_bulk(void* to, const void* from, int n, SharedBarrier* b) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 ::"r"(shared_address(to)), "l"(from), "r"(n), "r"(shared_address(b)) : "memory");
-}
 // Until the phase of this parity has ended, with all bytes that were sent.
 DEVICE void wait_for_phase(SharedBarrier* b, u32 parity) {
     u32 has_ended;

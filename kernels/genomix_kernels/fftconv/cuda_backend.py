@@ -96,8 +96,8 @@ def _kernels_for(dtype: torch.dtype, is_phased: bool) -> ModuleType:
 def _is_composed(u: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None, kernels: ModuleType) -> bool:
     """Return whether the backward pass is several kernels rather than one.
 
-    For clusters with gates one kernel needs more registers than there are: 10.8 ms at 65,536 tokens on an H200, the
-    two others 5.0.
+    For clusters with gates one kernel needs more registers than there are: 10.8 ms at 65,536 tokens on an H200, two
+    others 5.0. (Where that is faster, pieces serve instead: `split_cuda.goes_back`.)
     """
     has_gate = pre_gate is not None or post_gate is not None
     return kernels is not onepass_cuda or (has_gate and u.shape[-1] > onepass_cuda.LONGEST)
@@ -132,8 +132,16 @@ class _LongConvolution(torch.autograd.Function):
                 prepared = _spectrum(h, seqlen, u.dtype, kernels, keeps_spectrum)
                 y = kernels.convolve(u, prepared, skip.float(), pre_gate, post_gate, second=ungated)
         ctx.kernels, ctx.filter_len, ctx.filter_dtype = kernels, h.shape[-1], h.dtype
-        # the spectrum, which is as large as the filter, stands for it
-        ctx.save_for_backward(u, pre_gate, post_gate, skip, prepared, ungated)
+        needs_u, needs_pre, _, needs_h, needs_skip, *_ = ctx.needs_input_grad
+        ctx.goes_back_in_pieces = (
+            kernels is onepass_cuda
+            and (needs_u or needs_pre)
+            and (needs_h or needs_skip)
+            and split_cuda.goes_back(u)
+        )
+        # the spectrum, which is as large as the filter, stands for it, unless the backward pass needs another
+        of_filter = h if ctx.goes_back_in_pieces else prepared
+        ctx.save_for_backward(u, pre_gate, post_gate, skip, of_filter, ungated)
         return y
 
     @staticmethod
@@ -144,7 +152,14 @@ class _LongConvolution(torch.autograd.Function):
         du: Tensor | None
         dh: Tensor | None
         with launched_on(u):
-            if not _is_composed(u, pre_gate, post_gate, ctx.kernels):
+            if ctx.goes_back_in_pieces:
+                spectrum = split_cuda.spectrum(prepared.detach(), u.shape[-1])
+                found = split_cuda.backward(
+                    u, dy, spectrum, skip.float(), ctx.filter_len, pre_gate, post_gate
+                )
+                du, d_pre, dh = found.u, found.pre_gate, found.h
+                d_post = None if ungated is None else dy * ungated
+            elif not _is_composed(u, pre_gate, post_gate, ctx.kernels):
                 found = onepass_cuda.backward(u, dy, prepared, skip, ctx.filter_len, pre_gate, post_gate)
                 du, d_pre, dh = found.u, found.pre_gate, found.h
                 d_post = found.post_gate

@@ -25,7 +25,7 @@ from genomix_kernels.fftconv.split_passes import (
     summing,
     taking_apart,
 )
-from genomix_kernels.fftconv.split_plan import Plan, plan_for
+from genomix_kernels.fftconv.split_plan import LONGEST_BACK, SHORTEST_BACK, Plan, plan_for
 from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, PAIRS_OF_SM, Rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
@@ -120,6 +120,12 @@ def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
     return Rows(plan, u.device).has_room and (batch == 1 or channels * plan.segments >= BLOCKS_OF_GPU)
 
 
+def goes_back(u: Float[Tensor, "B D L"]) -> bool:
+    """Return whether `backward` is the faster one where clusters took rows forward: where it takes two rows at once."""
+    plan = plan_for(u.shape[-1])
+    return SHORTEST_BACK <= u.shape[-1] <= LONGEST_BACK and Rows(plan, u.device).takes_pairs
+
+
 def convolve_with(
     u: Float[Tensor, "B D L"],
     h: Float[Tensor, "D K"],
@@ -162,14 +168,13 @@ def convolve_with(
         grid, of_rows = rows.grid(count, each), (planes, loudness, scales, filters, loudness_of_filters, skip)
         if batch == 1 and rows.takes_pairs:
             launch(
-                PAIR_FILTERED, defines | {"BLOCKS": PAIRS_OF_SM, "IS_STAGED": int(rows.inbox > 0)}, grid, rows.threads,
-                rows.slots_of_pair + rows.inbox, *of_rows,
+                PAIR_FILTERED, defines | {"BLOCKS": PAIRS_OF_SM}, grid, rows.threads, rows.slots_of_pair, *of_rows,
                 rows.tables[0], first, count, each,
             )  # fmt: skip
         else:
             launch(
-                FILTERED, defines, grid, rows.threads, rows.slots_and_transform, *of_rows, *rows.tables, first, batch, count,
-                each,
+                FILTERED, defines, grid, rows.threads, rows.slots_and_transform, *of_rows, *rows.tables, first, batch,
+                count, each,
             )  # fmt: skip
         put_together(planes, scales, first, count)
     return y, prepared if leaves_spectrum else None
@@ -250,9 +255,8 @@ def _backward(
         grid = rows.grid(n, each)
         if rows.takes_pairs:
             launch(
-                PAIR_GRADIENTS,
-                defines | {"SUMS": int(is_summed), "BLOCKS": PAIRS_OF_SM, "IS_STAGED": int(rows.inbox > 0 and not is_summed)},
-                grid, rows.threads, rows.slots_and_sums if is_summed else rows.slots_of_pair + rows.inbox, inputs, loudness_of_inputs, planes, loudness,
+                PAIR_GRADIENTS, defines | {"SUMS": int(is_summed), "BLOCKS": PAIRS_OF_SM}, grid, rows.threads,
+                rows.slots_and_sums if is_summed else rows.slots_of_pair, inputs, loudness_of_inputs, planes, loudness,
                 scales, sums, scales_of_sums, prepared, skip, rows.tables[0], first, batch, n, each,
             )  # fmt: skip
         else:

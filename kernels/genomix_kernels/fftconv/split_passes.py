@@ -61,8 +61,8 @@ def taking_apart(
     def take_apart(planes: Tensor, first: int, count: int) -> Tensor:
         loudness = torch.empty(count * batch, plan.warps_of_row, 2, device=x.device, dtype=torch.float32)
         launch(
-            source, defines, _blocks(plan, count * batch), _threads(plan), shared, x, gate, matrix, planes, loudness, first,
-            batch, planes.shape[-1], x.shape[-1], *strides,
+            source, defines, _blocks(plan, count * batch), _threads(plan), shared, x, gate, matrix, planes, loudness,
+            first, batch, planes.shape[-1], x.shape[-1], *strides,
         )  # fmt: skip
         return loudness
 

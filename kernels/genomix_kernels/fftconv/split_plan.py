@@ -16,7 +16,10 @@ from genomix_kernels.fftconv.onepass_tables import tables, unit
 SHORTEST = 65537
 LONGEST = 4194304
 
-COST = {4096: 4.95, 8192: 5.91, 16384: 6.36, 32768: 8.07, 65536: 8.8, 131072: 9.8}
+SHORTEST_BACK, LONGEST_BACK = 32769, 65536
+"""Rows that clusters are faster with forward, and pieces backward."""
+
+COST = {4096: 4.35, 8192: 5.91, 16384: 6.36, 32768: 8.07, 65536: 8.8, 131072: 9.8}
 """Milliseconds, forward and backward, for 2^28 values by rows of so many points, on an H200; the last is guessed."""
 
 COST_OF_SEGMENTS = {32: 0.0, 64: 0.68, 256: 0.95}
@@ -105,7 +108,7 @@ def tables_of_rows(points: int, warps: int, cluster: int, segments: int, device:
 def cube_tables(segments: int, device: torch.device) -> Tensor:
     """Return the matrices and factors of rows of 16^3 points, int32 ``(36 + 12 * segments, 32, 4)``.
 
-    As ``cuda/split_cubes.cuh`` has them, real and imaginary parts: what all residues have in common, then those of each.
+    As ``cuda/split_cubes.cuh`` has them, real and imaginary parts: those that all residues have in common come first.
     """
     lane, word, pair = torch.arange(32)[:, None, None], torch.arange(4)[:, None], torch.arange(2)
     g, t, high, low = lane // 4, lane % 4, word // 2, word % 2

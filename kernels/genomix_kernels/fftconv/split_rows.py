@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genomix_kernels.fftconv.onepass_cuda import OLDEST_WITH_CLUSTERS, shared_bytes
+from genomix_kernels.fftconv.onepass_cuda import shared_bytes
 from genomix_kernels.fftconv.onepass_tables import twists
 from genomix_kernels.fftconv.split_plan import WIDTH, Plan, cube_tables, roots_of_rows, tables_of_rows
 
@@ -84,14 +84,6 @@ class Rows:
     def slots_of_pair(self) -> int:
         """Bytes that two rows at once are exchanged through."""
         return 2 * self.slots
-
-    @property
-    def inbox(self) -> int:
-        """Bytes where the next two rows come to, from compute capability 9.0 on, if there is room."""
-        size = 8 * self.plan.points
-        is_able = self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) >= OLDEST_WITH_CLUSTERS
-        has_room = PAIRS_OF_SM * (self.slots_of_pair + size + RESERVED) <= shared_of_sm(self.device)
-        return size if is_able and has_room else 0
 
     def takes_sums(self, channels: int, batch: int) -> bool:
         """Return whether a block takes all rows of a batch, and sums up what their filter gets of them."""

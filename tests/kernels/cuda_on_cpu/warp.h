@@ -144,10 +144,6 @@ template <class T> static void send(ClusterAddress to, T x, ClusterAddress b) {
     memcpy(to, &x, sizeof(T));
     ((SharedBarrier*)b)->bytes -= sizeof(T), ((SharedBarrier*)b)->check();
 }
-static inline void copy_bulk(void* to, const void* from, int n, SharedBarrier* b) {
-    memcpy(to, from, n);
-    b->bytes -= n, b->check();
-}
 static inline void wait_for_phase(SharedBarrier* b, u32 parity) {
     while (b->parity == parity) yield_fibre();
 }

@@ -161,20 +161,18 @@ struct Cube {
 // What a thread reads of a row: of two pairs of s, both halves, four columns
 struct CubeWords {
     u32 re[2][2][4], im[2][2][4];
-    template <bool IS_NEAR> DEVICE static void read(const u32* from, u32 (&x)[4]) {
-        const uint4* place = reinterpret_cast<const uint4*>(from);
-        const uint4 y = IS_NEAR ? *place : load_once(place);
+    DEVICE static void read(const u32* from, u32 (&x)[4]) {
+        const uint4 y = load_once(reinterpret_cast<const uint4*>(from));
         x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
     }
-    // of a row in memory, or if IS_NEAR in shared memory
-    template <bool IS_NEAR> DEVICE void read(const Cube& cube, const u32* z) {
+    DEVICE void read(const Cube& cube, const u32* z) {
         z += cube.first_in();
 #pragma unroll
         for (int pair = 0; pair < 2; ++pair)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                read<IS_NEAR>(z + 2048 * pair + 32 * half, re[pair][half]);
-                read<IS_NEAR>(z + 2048 * pair + 32 * half + HALF, im[pair][half]);
+                read(z + 2048 * pair + 32 * half, re[pair][half]);
+                read(z + 2048 * pair + 32 * half + HALF, im[pair][half]);
             }
     }
     // times the scale whose inverse is returned
@@ -248,7 +246,7 @@ DEVICE void write_row(const Cube& cube, const Factor& by, const Tile (&re)[2][2]
 DEVICE float load_cube(const Row& row, Words& re, Words& im, const u32* z, const Loudness* loudness, int top) {
     const Cube cube(row);
     CubeWords x;
-    x.read<false>(cube, z);
+    x.read(cube, z);
     const float down = x.scale(cube, loudness, top);
     x.over_s(Factor(cube.tables, CubeTables::OVER_S));
     warp_barrier();  // the warp has read what was in its slots before
@@ -288,45 +286,16 @@ DEVICE void store_cube(const Row& row, Words& re, Words& im, u32* z) {
 typedef Tile Both[8];  // the tiles of one, then those of the other
 DEVICE Words& words_of(Both& x, int which) { return *reinterpret_cast<Words*>(x + which * P); }
 
-// Where the next two rows come to, if IS_STAGED, while a block works on others
-#ifndef IS_STAGED
-#define IS_STAGED 0
-#endif
-struct Inbox {
-    u32* words;
-    SharedBarrier* arrival;
-    mutable u32 parity;
-    DEVICE Inbox(const Row& row, int offset)
-        : words(reinterpret_cast<u32*>(row.slots) + offset / 4),
-          arrival(reinterpret_cast<SharedBarrier*>(row.slots + SLOTS_OF_ANOTHER) - 1), parity(0) {
-        if (!IS_STAGED) return;
-        if (thread_index() == 0) start_barrier(arrival, 1);
-        barrier();
-    }
-    DEVICE void ask(const u32* z, const u32* z2) const {
-        if (!IS_STAGED || thread_index() > 0) return;
-        arrive_expecting(arrival, 8 * N);
-        copy_bulk(words, z, 4 * N, arrival), copy_bulk(words + N, z2, 4 * N, arrival);
-    }
-    DEVICE void wait() const { wait_for_phase(arrival, parity), parity ^= 1; }
-};
-
 struct TwoRows {
     const u32* z[2];
     const Loudness* loudness[2];
     int top[2];
-    const u32* next[2];  // what comes then, or null
 };
 // The transforms, times the scales whose inverses are returned
-DEVICE float2 load_cubes(const Row& row, const Inbox& inbox, Both& re, Both& im, const TwoRows& from) {
+DEVICE float2 load_cubes(const Row& row, Both& re, Both& im, const TwoRows& from) {
     const Cube cube(row), other(row, 1);
     CubeWords x, y;
-    if (IS_STAGED) {
-        inbox.wait();
-        x.read<true>(cube, inbox.words), y.read<true>(cube, inbox.words + N);
-    } else {
-        x.read<false>(cube, from.z[0]), y.read<false>(cube, from.z[1]);
-    }
+    x.read(cube, from.z[0]), y.read(cube, from.z[1]);
     const float down = x.scale(cube, from.loudness[0], from.top[0]), down2 = y.scale(cube, from.loudness[1], from.top[1]);
     {
         const Factor by(cube.tables, CubeTables::OVER_S);
@@ -335,7 +304,6 @@ DEVICE float2 load_cubes(const Row& row, const Inbox& inbox, Both& re, Both& im,
     warp_barrier();
     x.write(cube, x.re, 0), x.write(cube, x.im, 1), y.write(other, y.re, 0), y.write(other, y.im, 1);
     barrier();
-    if (from.next[0] != nullptr) inbox.ask(from.next[0], from.next[1]);
     cube.read_tiles(re, 0), cube.read_tiles(im, 1), other.read_tiles(re + 4, 0), other.read_tiles(im + 4, 1);
     cube.transform<2>(re, im);
     return make_float2(down, down2);

@@ -11,27 +11,22 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_pair_filtered(
     SHARED_BYTES;
     const i64 residue = block_index_y();
     const Row row(tables_of(tables, residue), shared_bytes, tables);
-    const Inbox inbox(row, 32 * SLOTS_OF_ANOTHER);
     const int first = int(block_index() * each), end = min(int(channels), first + int(each));
-    inbox.ask(filters + (i64(first) * SEGMENTS + residue) * WORDS, planes + (i64(first) * SEGMENTS + residue) * N);
 #pragma unroll 1
     for (int channel = first; channel < end; ++channel) {
         const i64 place = i64(channel) * SEGMENTS + residue, columns = i64(channel) * (N / 2 / COLUMNS);
         u32 *filter = filters + place * WORDS, *z = planes + place * N;
         const float gain = skip ? load(skip, first_channel + channel) : 0.0f;
         Both re, im;
-        const bool is_last = channel + 1 == end;
-        const u32 *next = is_last ? nullptr : filter + SEGMENTS * WORDS, *next_row = is_last ? nullptr : z + SEGMENTS * N;
         const float2 downs = load_cubes(
-            row, inbox, re, im,
-            {{filter, z}, {loudness_of_filters + columns, loudness + columns}, {TOP_FILTER, TOP}, {next, next_row}});
+            row, re, im, {{filter, z}, {loudness_of_filters + columns, loudness + columns}, {TOP_FILTER, TOP}});
         Words &hr = words_of(re, 0), &hi = words_of(im, 0), &r = words_of(re, 1), &i = words_of(im, 1);
         const float of_filter = normalize(row, hr, hi, downs.x);
         if (LEAVES) leave_normalized(row, hr, hi, filter, of_filter);
         const Spectrum spectrum(nullptr, of_filter > 0.0f ? of_filter : 1.0f, gain);
 #pragma unroll
         for (int j = 0; j < P; ++j) spectrum.times_tile<false>(r[j], i[j], hr[j], hi[j]);
-        if (!IS_STAGED && !is_last) prefetch_row(next, row), prefetch_row(next_row, row);
+        if (channel + 1 < end) prefetch_row(filter + SEGMENTS * WORDS, row), prefetch_row(z + SEGMENTS * N, row);
         store_cube_of(row, 1, re, im, z);
         if (thread_index() == 0) scales[place] = downs.y * spectrum.scale;
     }

@@ -44,8 +44,6 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_pair_gradients(
     const i64 residue = block_index_y();
     const int first = int(block_index() * each), end = min(int(rows), int(first + each));
     const Row row(tables_of(tables, residue), shared_bytes, tables);
-    const Inbox inbox(row, 32 * SLOTS_OF_ANOTHER);
-    inbox.ask(inputs + (i64(first) * SEGMENTS + residue) * N, planes + (i64(first) * SEGMENTS + residue) * N);
     float4* mine = reinterpret_cast<float4*>(row.slots + 2 * SLOTS_OF_ANOTHER) + thread_index();
 #pragma unroll 1
     for (int r = first; r < end; ++r) {
@@ -55,11 +53,8 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_pair_gradients(
         const u32* of_filter = spectra + (d * SEGMENTS + residue) * WORDS;
         if (HAS_SIGNALS && (!SUMS || r == first)) prefetch_row(of_filter, row);
         Both re, im;
-        const bool is_last = r + 1 == end;
-        const u32 *next = is_last ? nullptr : input + SEGMENTS * N, *next_row = is_last ? nullptr : z + SEGMENTS * N;
-        const float2 downs = load_cubes(
-            row, inbox, re, im,
-            {{input, z}, {loudness_of_inputs + columns, loudness + columns}, {TOP_INPUT, TOP}, {next, next_row}});
+        const float2 downs =
+            load_cubes(row, re, im, {{input, z}, {loudness_of_inputs + columns, loudness + columns}, {TOP_INPUT, TOP}});
         Words &ur = words_of(re, 0), &ui = words_of(im, 0), &gr = words_of(re, 1), &gi = words_of(im, 1);
         const float by = downs.y * normalize(row, ur, ui, downs.x);
 #if HAS_SIGNALS
@@ -81,7 +76,7 @@ KERNEL void __launch_bounds__(32 * W, BLOCKS) split_pair_gradients(
             spectrum.times_tile<true>(gr[j], gi[j], {hr.x, hr.y, hr.z, hr.w}, {hi.x, hi.y, hi.z, hi.w});
 #endif
         }
-        if (!IS_STAGED && !is_last) prefetch_row(next, row), prefetch_row(next_row, row);
+        if (r + 1 < end) prefetch_row(input + SEGMENTS * N, row), prefetch_row(z + SEGMENTS * N, row);
 #if HAS_SIGNALS
         if (SUMS) store_cube_of(row, 1, re, im, z);
         else store_cubes(row, re, im, input, z);
