@@ -59,7 +59,7 @@ def test_it_goes_back_in_pieces_on_the_cpu(
 ) -> None:
     emulate(onepass_cuda, split_cuda, split_passes)
     monkeypatch.setitem(onepass_cuda.SPLIT, 8192, Split(4, 4, 2))
-    monkeypatch.setattr(split_cuda, "SHORTEST_BACK", 8000)
+    monkeypatch.setattr(split_cuda, "SHORTEST", 8000)
     monkeypatch.setattr(split_cuda, "plan_for", lambda seqlen: Plan(2, Split(4, 4)))
     monkeypatch.setattr(onepass_cuda, "LONGEST", 4096)
     monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)

@@ -302,7 +302,12 @@ def test_a_spectrum_of_another_length_is_refused() -> None:
 
 def test_it_says_what_it_cannot_take() -> None:
     h, skip = torch.zeros(1, 8), torch.zeros(1)
-    for seqlen, said in ((65_536, "not between 65537 and 4194304"), (300_000, "CPU")):
+    for seqlen, said in (
+        (16_384, "not between 16385 and 4194304"),
+        (65_536, "clusters take rows of 65536 tokens faster"),
+        (40_000, "CPU"),
+        (300_000, "CPU"),
+    ):
         u = torch.zeros(1, 1, seqlen, dtype=torch.bfloat16)
         with pytest.raises(ValueError, match=said):
             fftconv(u, h, skip, backend="cuda_split")
@@ -318,11 +323,11 @@ def test_it_comes_first_where_it_is_faster() -> None:
         > priorities["torch_fft"]
     )
     # where a block has a row to itself no clusters are needed
-    lengths = 70_000, 300_000, 1 << 20, 1_500_000, 1 << 21, 1 << 22
+    lengths = 20_000, 300_000, 1 << 20, 1_500_000, 1 << 21, 1 << 22
     assert [split_cuda.oldest_capability(n)[0] for n in lengths] == [8, 8, 8, 9, 8, 8]
 
 
-LENGTHS = [70_000, 160_000, 300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
+LENGTHS = [20_000, 70_000, 160_000, 300_000, 450_000, 524_288, 1_048_576, 2_097_152, 4_194_304]
 
 
 @pytest.mark.gpu

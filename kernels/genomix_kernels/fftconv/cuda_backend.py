@@ -72,6 +72,8 @@ def why_not(
         least, most = onepass_cuda.LONGEST + 1, onepass_cuda.LONGEST_OF_CLUSTER
     if not least <= u.shape[-1] <= most:
         return f"{u.shape[-1]} tokens are not between {least} and {most}"
+    if is_split and not split_plan.is_faster(u.shape[-1]):
+        return f"clusters take rows of {u.shape[-1]} tokens faster"
     gates = [x for x in (pre_gate, post_gate) if x is not None]
     if u.dtype not in (torch.bfloat16, torch.float16) and not (is_phased and u.dtype is torch.float32):
         return f"the kernel does not compute in {u.dtype}"

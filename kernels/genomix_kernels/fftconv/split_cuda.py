@@ -1,4 +1,4 @@
-"""Causal long convolutions of 65,537 to 4,194,304 tokens in three passes, the middle one over rows of a block.
+"""Causal long convolutions of 16,385 to 4,194,304 tokens in three passes, the middle one over rows of a block.
 
 A row is taken apart into R rows of complex numbers, one for each residue of its frequencies modulo R
 (``cuda/split_segments.cuh``, ``cuda/staged.cuh``); blocks, or clusters of them, transform these as they do shorter real
@@ -25,14 +25,14 @@ from genomix_kernels.fftconv.split_passes import (
     summing,
     taking_apart,
 )
-from genomix_kernels.fftconv.split_plan import LONGEST_BACK, SHORTEST_BACK, Plan, plan_for
+from genomix_kernels.fftconv.split_plan import LONGEST_OF_CLUSTERS, SHORTEST, Plan, plan_for
 from genomix_kernels.fftconv.split_rows import BLOCKS_OF_GPU, PAIRS_OF_SM, Rows
 
 FOLDER = PACKAGE / "fftconv" / "cuda"
 _ROWS = (
     PACKAGE / "cuda" / "element.cuh",
     *(FOLDER / f"onepass_{part}.cuh" for part in ("tile", "signals", "row", "exchange", "kept")),
-    *(FOLDER / f"split_{part}.cuh" for part in ("rows", "cubes", "blocks")),
+    *(FOLDER / f"split_{part}.cuh" for part in ("rows", "cubes", "cube_rows", "blocks")),
 )
 SPECTRUM = CudaSource("split_spectrum", (*_ROWS, FOLDER / "split_spectrum.cu"))
 CONVOLVE = CudaSource("split_convolve", (*_ROWS, FOLDER / "split_convolve.cu"))
@@ -123,7 +123,7 @@ def takes_filter(u: Float[Tensor, "B D L"]) -> bool:
 def goes_back(u: Float[Tensor, "B D L"]) -> bool:
     """Return whether `backward` is the faster one where clusters took rows forward: where it takes two rows at once."""
     plan = plan_for(u.shape[-1])
-    return SHORTEST_BACK <= u.shape[-1] <= LONGEST_BACK and Rows(plan, u.device).takes_pairs
+    return SHORTEST <= u.shape[-1] <= LONGEST_OF_CLUSTERS and Rows(plan, u.device).takes_pairs
 
 
 def convolve_with(

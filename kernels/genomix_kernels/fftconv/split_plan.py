@@ -10,14 +10,17 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from genomix_kernels.fftconv.onepass_cuda import SPLIT, Split
+from genomix_kernels.fftconv.onepass_cuda import SPLIT, Split, transform_size
 from genomix_kernels.fftconv.onepass_tables import tables, unit
 
-SHORTEST = 65537
+SHORTEST = 16385
 LONGEST = 4194304
 
-SHORTEST_BACK, LONGEST_BACK = 32769, 65536
-"""Rows that clusters are faster with forward, and pieces backward."""
+LONGEST_OF_CLUSTERS = 65536
+"""Up to here clusters may be faster forward; backward pieces are at every length."""
+
+SHARE = 0.75
+"""Of the points that a cluster takes for a row: if pieces need no more, they are faster forward too."""
 
 COST = {4096: 4.35, 8192: 5.91, 16384: 6.36, 32768: 8.07, 65536: 8.8, 131072: 9.8}
 """Milliseconds, forward and backward, for 2^28 values by rows of so many points, on an H200; the last is guessed."""
@@ -93,6 +96,12 @@ def plan_for(seqlen: int) -> Plan:
             more = next(x for most, x in COST_OF_SEGMENTS.items() if segments <= most)
             found.append(((cost + more) * segments * size, Plan(segments, SPLIT[size])))
     return min(found, key=lambda x: x[0])[1]
+
+
+def is_faster(seqlen: int) -> bool:
+    """Return whether pieces are faster than clusters forward."""
+    plan = plan_for(seqlen)
+    return seqlen > LONGEST_OF_CLUSTERS or plan.points * plan.segments <= SHARE * transform_size(seqlen)
 
 
 @cache
