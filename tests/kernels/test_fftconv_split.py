@@ -151,6 +151,8 @@ def test_output_and_gradients_on_the_cpu(
     monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 0)
     monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
     _check_autograd(case, partial(fftconv_cuda, is_split=True))
+    # an odd number of rows
+    _check(make_case((3, 1, size, 17), torch.bfloat16, gates=False))
 
 
 @pytest.mark.parametrize(("largest", "n_made"), [(1 << 30, 1), (0, 0)], ids=["kept", "too large to be kept"])
