@@ -1,6 +1,7 @@
 """Cases of the one-pass long convolutions, of a block or of a cluster, and what is checked of each."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,19 @@ def check_repeats(compute: Callable[[], Iterable[Tensor]]) -> None:
         n_wrong = [int((x != y).sum()) for x, y in zip(first, compute(), strict=True)]
         assert not any(n_wrong), f"attempt {attempt}: {n_wrong} values differ"
     torch.cuda.synchronize()
+
+
+def check_autograd(case: Case, function: Callable[..., Tensor]) -> None:
+    """Check the output and every gradient of a function that takes a case's tensors by name, to `BOUND_OF_CLUSTER`."""
+    inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
+    found = {"y": function(**inputs)}
+    torch.autograd.backward(found["y"], case["dy"])
+    found |= {name: x.grad for name, x in inputs.items()}
+    assert torch.equal(found.pop("skip"), found["h"][:, 0])
+    wanted = expected(case)
+    for name, x in found.items():
+        error = relative_rms_error(x, wanted[name])
+        assert error < BOUND_OF_CLUSTER[x.dtype], f"{name}: {error:.2e}"
 
 
 def check(case: Case, bound: dict[torch.dtype, float] = BOUND) -> None:

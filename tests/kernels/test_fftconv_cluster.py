@@ -1,5 +1,6 @@
 """One-pass long convolutions by clusters of blocks: the CUDA source on a CPU, with small blocks, and on a GPU."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.kernels.onepass_cases import (
     BOUND_OF_CLUSTER,
     Shape,
     check,
+    check_autograd,
     check_batch_invariance,
     check_loud_token,
     check_repeats,
@@ -71,16 +73,8 @@ def test_it_goes_back_in_pieces_on_the_cpu(
         return backward(*arguments)
 
     monkeypatch.setattr(split_cuda, "backward", count)
-    case = make_case((batch, 1, 8100, 5000), torch.float16, gates=gates)
-    inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
-    found = {"y": fftconv_cuda(**inputs)}
-    torch.autograd.backward(found["y"], case["dy"])
+    check_autograd(make_case((batch, 1, 8100, 5000), torch.float16, gates=gates), fftconv_cuda)
     assert used
-    found |= {name: x.grad for name, x in inputs.items()}
-    assert torch.equal(found.pop("skip"), found["h"][:, 0])
-    wanted = expected(case)
-    for name, x in found.items():
-        assert relative_rms_error(x, wanted[name]) < BOUND_OF_CLUSTER[x.dtype], name
 
 
 LENGTHS = [16385, 32768, 50000, 65536, 131071, 131072, 200000, 262144]
@@ -95,6 +89,14 @@ class TestOnAGpu:
     def test_output_and_gradients(self, seqlen: int, dtype: torch.dtype, gates: bool) -> None:
         for batch, filter_len in ((1, seqlen), (3, seqlen // 3), (9, seqlen)):
             check(make_case((batch, 3, seqlen, filter_len), dtype, "cuda", gates=gates), BOUND_OF_CLUSTER)
+
+    @pytest.mark.parametrize("gates", [False, True], ids=["plain", "gated"])
+    @pytest.mark.parametrize("channels", [3, 250])  # few, and so many that blocks take the rows of a batch
+    @pytest.mark.parametrize("seqlen", [16385, 32768, 65536])
+    def test_it_goes_back_in_pieces(self, seqlen: int, channels: int, gates: bool) -> None:
+        for batch in (1, 3):
+            case = make_case((batch, channels, seqlen, seqlen), torch.bfloat16, "cuda", gates=gates)
+            check_autograd(case, partial(fftconv, backend="cuda_cluster"))
 
     @pytest.mark.parametrize("seqlen", LENGTHS)
     def test_a_row_is_the_same_alone_and_in_a_batch(self, seqlen: int) -> None:

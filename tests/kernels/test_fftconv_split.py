@@ -1,6 +1,5 @@
 """Long convolutions in pieces: the CUDA source on a CPU, with small blocks and short rows, and on a GPU."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,14 @@ from genomix_kernels.fftconv.split_cuda import (
 from genomix_kernels.fftconv.split_plan import SEGMENTS, WIDTH, Plan, plan_for
 from genomix_kernels.testing import relative_rms_error
 from tests.kernels.conftest import Emulate
-from tests.kernels.onepass_cases import BOUND_OF_CLUSTER, Case, check_repeats, expected, make_case
+from tests.kernels.onepass_cases import (
+    BOUND_OF_CLUSTER,
+    Case,
+    check_autograd,
+    check_repeats,
+    expected,
+    make_case,
+)
 
 SMALL = Plan(3, Split(4, 4))
 
@@ -75,18 +81,6 @@ def _in_order(plan: Plan, planes: Tensor) -> Tensor:
     turn = torch.arange(4096).view(-1, 32)[:, 0] // 512 % 4
     places = torch.arange(8) ^ (2 * (turn % 2) ^ 5 * (turn // 2))[:, None]
     return chunks.gather(2, places[None, :, :, None].expand_as(chunks)).view_as(planes)
-
-
-def _check_autograd(case: Case, function: Callable[..., Tensor]) -> None:
-    inputs: dict[str, Any] = {name: x.clone().requires_grad_() for name, x in case.items() if name != "dy"}
-    found = {"y": function(**inputs)}
-    torch.autograd.backward(found["y"], case["dy"])
-    found |= {name: x.grad for name, x in inputs.items()}
-    assert torch.equal(found.pop("skip"), found["h"][:, 0])
-    wanted = expected(case)
-    for name, x in found.items():
-        error = relative_rms_error(x, wanted[name])
-        assert error < BOUND_OF_CLUSTER[x.dtype], f"{name}: {error:.2e}"
 
 
 def _check_batch_invariance(case: Case) -> None:
@@ -146,11 +140,11 @@ def test_output_and_gradients_on_the_cpu(
     size = _use(SMALL, emulate, monkeypatch)
     monkeypatch.setattr(split_rows, "shared_of_sm", lambda device: shared << 10)
     case = make_case((2, 1, size - 96, size // 3), torch.float16)
-    _check_autograd(case, partial(fftconv_cuda, is_split=True))
+    check_autograd(case, partial(fftconv_cuda, is_split=True))
     case = make_case((2, 1, size, size), torch.bfloat16, gates=False)
     monkeypatch.setattr(split_cuda, "BLOCKS_OF_GPU", 0)
     monkeypatch.setattr(split_rows, "BLOCKS_OF_GPU", 0)
-    _check_autograd(case, partial(fftconv_cuda, is_split=True))
+    check_autograd(case, partial(fftconv_cuda, is_split=True))
     # an odd number of rows
     _check(make_case((3, 1, size, 17), torch.bfloat16, gates=False))
 
@@ -372,4 +366,4 @@ class TestOnAGpu:
 
     def test_the_face_takes_it_by_name(self) -> None:
         case = make_case((1, 2, 300_000, 300_000), torch.bfloat16, "cuda")
-        _check_autograd(case, partial(fftconv, backend="cuda_split"))
+        check_autograd(case, partial(fftconv, backend="cuda_split"))

@@ -89,7 +89,7 @@ struct Row {
     float* maxima;  // of the warps of the row
     mutable Meetings meetings;
 
-    const uint4 *own, *common;  // tables of rows of 16^3: see split_cubes.cuh
+    const uint4 *own, *common;  // tables of rows of 16^3, of this one and of all: see split_cubes.cuh
 
     DEVICE Row(const uint4* all_tables, unsigned char* shared, const uint4* of_all = nullptr)
         : rank(CLUSTER > 1 ? cluster_rank() : 0), q(W > 1 ? W * rank + at.warp : 0), tables(all_tables, q, at.lane),

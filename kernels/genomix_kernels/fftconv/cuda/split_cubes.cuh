@@ -101,7 +101,7 @@ struct Cube {
         warp_barrier();  // loads stay behind it
         if (tile < 4) tables.read(CubeTables::TURNS, re[tile % 2], im[tile % 2], 8 * at.warp + 2 * tile);
     }
-    // The rest of the transform, of the tiles of ROWS rows
+    // The rest of the transform, of the tiles of ROWS rows, which follow one another
     template <int ROWS> DEVICE void transform(Tile* re, Tile* im) const {
         {
             Tile r, i, n, wr, wi;
@@ -129,6 +129,7 @@ struct Cube {
             from_right<false>(re[j], im[j], r, i, n);
         }
     }
+    // Back, up to the product over q
     template <int ROWS> DEVICE void transform_back(Tile* re, Tile* im) const {
         {
             Tile r, i, n;

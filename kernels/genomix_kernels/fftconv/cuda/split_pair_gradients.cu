@@ -1,9 +1,11 @@
-// What split_gradients does for all rows of a batch of a channel, whose part of the filter's gradient is summed in fp32, in shared
-// memory, and goes back once, to `sums`. The input's row and that of its output's gradient are transformed at once. A block takes
-// a channel.
+// What split_gradients does with rows of 16^3: the input's row and that of the output's gradient are transformed at once, and
+// multiplied in registers. A block takes `each` rows of either, one after the other.
 //
-// Defined by the caller, besides P, W, CLUSTER (1), COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's
-// gradient too), SKIP (the skip's type), BLOCKS (of a multiprocessor).
+// If SUMS, these are the rows of a batch: what the filter gets of each of them is summed in fp32, in shared memory, and goes back
+// once, to `sums`. Else it takes the place of the input's row, which `sums` then is, and goes back with the input's gradient.
+//
+// Defined by the caller, besides P, W, CLUSTER (1), COLUMNS and FP16: SEGMENTS, HAS_SIGNALS (the input's gradient too), SKIP (the
+// skip's type), SUMS, BLOCKS (of a multiprocessor).
 
 constexpr int TOP_INPUT = 3, TOP = 2;  // as in split_gradients
 constexpr int STEP = 32 * W;           // from one vector of a thread to the next

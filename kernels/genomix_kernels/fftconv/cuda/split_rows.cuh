@@ -31,9 +31,10 @@ DEVICE float loudest_of_row(const Loudness* loudness) {
     return greatest(most);
 }
 
-// A residue's tables; those of rows of 16^3 come behind what all residues have in common.
+// A residue's tables; those of rows of 16^3 come behind what all residues have in common (`cube_tables` in split_plan.py).
+constexpr int VECTORS_OF_ALL = 36, VECTORS_OF_CUBE = 12;
 DEVICE const uint4* tables_of(const uint4* tables, i64 residue) {
-    return IS_CUBE ? tables + 32 * (36 + 12 * residue) : tables + residue * (W * CLUSTER * VECTORS * 32);
+    return tables + 32 * (IS_CUBE ? VECTORS_OF_ALL + VECTORS_OF_CUBE * residue : W * CLUSTER * VECTORS * residue);
 }
 
 // Ask for what this block has of a row, half a row's work before it is needed: all blocks together ask for as much as the

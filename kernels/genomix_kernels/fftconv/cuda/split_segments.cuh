@@ -6,7 +6,7 @@
 // It is a product with a matrix, of any number of segments, on tensor cores: so small beside what is read and written that
 // butterflies would gain nothing. Values are in fp16, sums in fp32.
 //
-// A warp has WIDTH columns m of the first half of a tile of 32 P, and those that are 16 P further (see split_rows.cuh), of all
+// A warp has WIDTH columns m of the first half of 2 HALF, and those that are HALF further (see split_rows.cuh), of all
 // segments and residues; it shares nothing with others. Columns of a product are dealt out so that each lane reads and writes
 // neighbours: forward, column 2 t + e of product i is word 8 t + i, half e of its tile; backward, column g of product (i, e) is
 // word 4 g + i.

@@ -2,7 +2,7 @@
 //
 // Segment 16 n1 + n2 becomes residue k1 + 16 k2: over n1 by a product with a matrix of 16 x 16 at shifted frequencies, times
 // exp(-2 pi i n2 (k1 + 1/4) / 256), over n2 by another. A warp has the tiles (n2, n1) of 4 columns m of the first half
-// of a tile of 32 P, and of those that are 16 P further: two neighbouring segments of a column are a word until both columns
+// of 2 HALF, and of those that are HALF further: two neighbouring segments of a column are a word until both columns
 // are through, then two columns of a residue are one.
 //
 // The eight warps of a block are neighbours, and share what is as wide as they are together: a scale, and lines of memory, which
@@ -118,7 +118,7 @@ DEVICE void backward(Tiles& re, Tiles& im, const uint4* tables) {
 }
 
 // Rows of a long one put together, without a gain but GAIN_BACK, in shared memory as fp16: of each segment a line of 32 tokens
-// from the block's first on and of 32 that are 16 P further. Their factor, which all residues have in common, is returned.
+// from the block's first on and of 32 that are HALF further. Their factor, which all residues have in common, is returned.
 DEVICE float put_together(const u32* planes, const float* scales, const uint4* tables, uint4* lines) {
     const Spot at;
     const Copies<16> copies;
